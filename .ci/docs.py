@@ -1,0 +1,59 @@
+"""A hook of mkdocs: one page per module, made from signatures, docstrings and docments."""
+import importlib
+import inspect
+from pathlib import Path
+
+from fastcore.docments import docments
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parent.parent
+ORDER = [p.stem for p in sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))]
+
+
+def _name(annotation) -> str:
+    if annotation is inspect.Parameter.empty: return ""
+    text = annotation.__name__ if inspect.isclass(annotation) else str(annotation)
+    return text.replace("torch.", "").replace("typing.", "").replace("|", "\\|")
+
+
+def _table(thing) -> list:
+    "The parameters of a function as a table: name, type, default, meaning."
+    target = thing.__init__ if inspect.isclass(thing) else thing
+    try: parameters = docments(target, full=True)
+    except (TypeError, ValueError, OSError): return []
+    rows = []
+    for name, p in parameters.items():
+        if name == "self" or (name == "return" and inspect.isclass(thing)): continue
+        default = "" if p.default is inspect.Parameter.empty else f"`{p.default!r}`"
+        if name == "return":
+            if not p.docment: continue
+            name, default = "*returns*", ""
+        meaning = (p.docment or "").replace("\n", " ").replace("|", "\\|")
+        rows.append(f"| {name} | {_name(p.anno)} | {default} | {meaning} |")
+    return ["", "| | type | default | |", "|---|---|---|---|", *rows] if rows else []
+
+
+def page(notebook: str) -> str:
+    "The API of one module as markdown."
+    module = importlib.import_module(f"refcolor.{notebook[3:]}")
+    lines = [f"# refcolor.{notebook[3:]}", "", f"Explained in [{notebook}](../{notebook}.ipynb).", ""]
+    for name in module.__all__:
+        thing = getattr(module, name)
+        lines += [f"## {name}", ""]
+        if inspect.isfunction(thing) or inspect.isclass(thing):
+            try: lines += ["```python", f"{name}{inspect.signature(thing)}", "```", ""]
+            except (TypeError, ValueError): pass
+            lines += [inspect.getdoc(thing) or "", *_table(thing), ""]
+        else: lines += ["```python", f"{name} = {str(thing)[:300]}", "```", ""]
+    return "\n".join(lines)
+
+
+def on_files(files, config):
+    for notebook in ORDER:
+        files.append(File.generated(config, f"api/{notebook[3:]}.md", content=page(notebook)))
+    return files
+
+
+def on_config(config):
+    config.nav.append({"Reference": [{n[3:]: f"api/{n[3:]}.md"} for n in ORDER]})
+    return config

@@ -1,0 +1,40 @@
+# refcolor: `make demo` and `make test` need nothing but Python >= 3.10 and a network or package cache.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export PYTHONUNBUFFERED = 1
+
+.PHONY: help install demo test lab export notebooks readme clean
+
+help:           ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+# the constraints keep pip from replacing a CPU build of torch by a CUDA build of several GB
+$(VENV)/.installed: constraints.txt settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "refcolor needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## set up .venv
+
+demo: install   ## train TINY on avatars, evaluate on unseen pairs, draw the pictures: runs/demo
+	$(BIN)/refcolor demo --out runs/demo
+
+test: install   ## run every notebook cell and every test
+	$(BIN)/python -m pytest -q --nbval --durations=15 nbs/ tests/
+
+lab: install    ## open the course in JupyterLab
+	$(BIN)/jupyter lab nbs/
+
+export: install ## notebooks -> refcolor/*.py
+	$(BIN)/nbdev_export
+
+notebooks: export ## run all notebooks in place, and clean them
+	$(BIN)/python .ci/notebooks.py
+
+readme: install ## nbs/index.ipynb -> README.md
+	$(BIN)/python .ci/readme.py
+
+clean:          ## remove what the commands above made, but no results
+	rm -rf $(VENV) build dist *.egg-info

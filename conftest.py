@@ -1,0 +1,52 @@
+"""Make nbval understand nbdev: directives, cleaned notebooks, widget outputs."""
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+import os
+
+os.environ["REFCOLOR_PROGRESS"] = "0"      # bars come and go with the cache: not an output to compare
+
+_cfg = ConfigParser(delimiters=["="], interpolation=None)
+_cfg.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
+_FLAGS = set(_cfg["DEFAULT"].get("tst_flags", "notest").split())
+_DIRECTIVE = re.compile(r"^#\s*\|\s*(.+?)\s*$", re.M)
+
+
+def _skipped(src):
+    "True if an nbdev directive says this cell is not run in tests"
+    for d in _DIRECTIVE.findall(src):
+        if re.fullmatch(r"eval:\s*false", d, re.I) or d.split()[0] in _FLAGS: return True
+    return "nbdev_export(" in src
+
+
+def pytest_collection_modifyitems(items):
+    for it in items:
+        cell = getattr(it, "cell", None)
+        if cell is None: continue
+        if _skipped(cell.source): it.options["skip"] = True
+        # nbdev_clean removes execution counts; nbval takes such a cell for one never run
+        if cell.execution_count is None: cell.execution_count = 0
+
+
+def pytest_configure(config):
+    try: from nbval.plugin import IPyNbFile
+    except ImportError: return
+    if getattr(IPyNbFile, "_widget_aware", False): return
+    plain = IPyNbFile.get_kernel_message
+
+    def get_kernel_message(self, timeout=None, stream="iopub"):
+        "As nbval's, without what ipywidgets.Output captures (JupyterLab keeps it in the widget)"
+        held = self.__dict__.setdefault("_held", {})
+        while True:
+            msg = plain(self, timeout=timeout, stream=stream)
+            kind, body = msg["msg_type"], msg["content"]
+            if kind in ("comm_open", "comm_msg"):
+                state = body.get("data", {}).get("state", {})
+                if "msg_id" in state: held[body["comm_id"]] = state["msg_id"]
+            elif kind == "clear_output": continue
+            elif kind in ("stream", "display_data", "execute_result", "update_display_data", "error"):
+                if msg["parent_header"].get("msg_id") in held.values() and kind != "error": continue
+            return msg
+
+    IPyNbFile.get_kernel_message, IPyNbFile._widget_aware = get_kernel_message, True
