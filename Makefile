@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test lab export notebooks readme clean
+.PHONY: help install demo test lab docs export notebooks readme publish clean
 
 help:           ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,14 @@ test: install   ## run every notebook cell and every test
 
 lab: install    ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/
+
+docs: install   ## build the documentation site: _site/
+	$(BIN)/mkdocs build --strict
+
+publish: install ## put the demo's result and pictures into nbs/, where the README reads them
+	mkdir -p nbs/results nbs/images
+	cp runs/demo/result.json nbs/results/demo.json
+	cp runs/demo/demo.png runs/demo/attention.png runs/demo/losses.png nbs/images/
 
 export: install ## notebooks -> refcolor/*.py
 	$(BIN)/nbdev_export

@@ -25,7 +25,6 @@ def execute(path: Path):
     for c in nb.cells:
         # an exercise fails until it is solved: its error is no output to show
         if c.cell_type == "code" and re.search(r"^#\|\s*exercise", c.source, re.M): c.outputs = []
-        # figures carry no software version, so that only a changed picture changes the file
     nbformat.write(nb, path)
     print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
 
