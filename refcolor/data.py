@@ -8,7 +8,7 @@ __all__ = ['STYLES', 'PART_NAMES', 'SPLITS', 'SUFFIXES', 'DEFAULT_N', 'Style', '
            'cache_key', 'render_split', 'on_white', 'open_picture', 'Folder', 'dataset_names', 'open_dataset',
            'CrossPairs', 'cross_pairs']
 
-# %% ../nbs/01_data.ipynb #4d99f00c
+# %% ../nbs/01_data.ipynb #36c63118
 import hashlib
 import io
 import json
@@ -24,16 +24,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../nbs/01_data.ipynb #0a81be72
+# %% ../nbs/01_data.ipynb #91696aa6
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-# %% ../nbs/01_data.ipynb #744832bd
+# %% ../nbs/01_data.ipynb #a6919490
 from .core import UserError, progress
 
-# %% ../nbs/01_data.ipynb #66865b65
+# %% ../nbs/01_data.ipynb #e1c1164e
 @dataclass(frozen=True)
 class Style:
     "A DiceBear style: which of its colours are free, and which options keep its parts visible."
@@ -57,7 +57,7 @@ STYLES = {
 }
 PART_NAMES = {"base": "skin"}   # our name of a part where the style's differs
 
-# %% ../nbs/01_data.ipynb #b59218d7
+# %% ../nbs/01_data.ipynb #cdff7e08
 @lru_cache
 def _style_json(name: str) -> dict:
     return json.loads(files("dicebear_styles").joinpath(f"{name}.json").read_text("utf-8"))
@@ -75,7 +75,7 @@ def attribution(
     "Who drew the data set, and under which licence: the words of the style's own metadata."
     return _style_json(STYLES[name].name)["meta"]["license"]["text"]
 
-# %% ../nbs/01_data.ipynb #3b4ac8c4
+# %% ../nbs/01_data.ipynb #91f795b4
 def palette_of(
     name: str,  # data set
     seed: int,  # character
@@ -96,7 +96,7 @@ def character_svg(
     options = {**STYLES[name].options, "seed": str(seed), **colours}
     return Avatar(_dicebear_style(STYLES[name].name), options).to_string()
 
-# %% ../nbs/01_data.ipynb #ac804d34
+# %% ../nbs/01_data.ipynb #1129dd90
 def rasterize(
     svg: str,
     size: int,                    # side of the square picture, pixels
@@ -111,7 +111,7 @@ def rasterize(
                                 shape_rendering="crisp_edges" if crisp else "geometric_precision")
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
 
-# %% ../nbs/01_data.ipynb #8ee5c276
+# %% ../nbs/01_data.ipynb #27a11338
 _HEX = re.compile(r'"#[0-9a-fA-F]{3,8}"')
 
 
@@ -125,7 +125,7 @@ def line_art_svg(
     svg = character_svg(name, seed, black)
     return _HEX.sub(lambda m: m[0] if set(m[0][2:-1]) == {"0"} else '"#ffffff"', svg)
 
-# %% ../nbs/01_data.ipynb #df0d84bf
+# %% ../nbs/01_data.ipynb #95f12f61
 _LABEL_COLOURS = ["#%02x%02x%02x" % c for c in
                   ((250, 1, 2), (3, 250, 4), (5, 6, 250), (250, 250, 7), (250, 8, 250),
                    (9, 250, 250), (128, 10, 11))]
@@ -146,7 +146,7 @@ def part_map(
     for k, colour in enumerate(palette.values()): labels[packed == int(colour[1:], 16)] = 2 + k
     return labels
 
-# %% ../nbs/01_data.ipynb #6943ff74
+# %% ../nbs/01_data.ipynb #73057a1d
 def shape_key(
     name: str,  # data set
     seed: int,  # character
@@ -172,7 +172,7 @@ def split_seeds(
         seed += 1
     return seeds
 
-# %% ../nbs/01_data.ipynb #f026657c
+# %% ../nbs/01_data.ipynb #2d03896c
 class Samples(NamedTuple):
     "A batch as the data set has it."
     image: Tensor          # float32 (b, 3, h, w) in [-1, 1]
@@ -184,7 +184,7 @@ def _float(array: np.ndarray) -> Tensor:
     "uint8 0..255 as float32 in [-1, 1]."
     return torch.from_numpy(np.ascontiguousarray(array)).float() / 127.5 - 1
 
-# %% ../nbs/01_data.ipynb #791632d0
+# %% ../nbs/01_data.ipynb #02c4afde
 class Characters:
     "A split of a generated data set, read from its cache."
     def __init__(self,
@@ -209,7 +209,7 @@ class Characters:
         return Samples(_float(self.images[index]), _float(self.lines[index]),
                        torch.from_numpy(self.parts[index].copy()))
 
-# %% ../nbs/01_data.ipynb #080cff6d
+# %% ../nbs/01_data.ipynb #bf091bed
 def cache_folder() -> Path:
     "Where drawn data sets are kept: `REFCOLOR_CACHE`, else refcolor/ in the user's cache folder."
     if os.environ.get("REFCOLOR_CACHE"): return Path(os.environ["REFCOLOR_CACHE"])
@@ -223,14 +223,14 @@ def cache_key(name: str, split: str, size: int, n: int) -> str:
              split, size, n, version("dicebear-core"), version("resvg-py")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../nbs/01_data.ipynb #3de50592
+# %% ../nbs/01_data.ipynb #e3a3e026
 def _draw(name: str, seed: int, size: int) -> tuple:
     "Image (3, h, w), line art (1, h, w) and part map (h, w) of a character, uint8."
     image = rasterize(character_svg(name, seed, palette_of(name, seed)), size)
     line = Image.fromarray(rasterize(line_art_svg(name, seed), size)).convert("L")
     return image.transpose(2, 0, 1), np.asarray(line)[None], part_map(name, seed, size)
 
-# %% ../nbs/01_data.ipynb #d3791a34
+# %% ../nbs/01_data.ipynb #e7ed0de4
 def render_split(
     name: str,     # data set
     split: str,
@@ -256,7 +256,7 @@ def render_split(
             if not (folder / "seeds.json").exists(): raise      # else another process was faster
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
-# %% ../nbs/01_data.ipynb #f243253b
+# %% ../nbs/01_data.ipynb #e46fc7f4
 def on_white(
     image: Image.Image,  # of any mode
 ) -> Image.Image:        # mode RGB
@@ -269,7 +269,7 @@ def on_white(
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
-# %% ../nbs/01_data.ipynb #b1425acb
+# %% ../nbs/01_data.ipynb #8e577593
 def open_picture(
     path: Path,
     what: str = "picture",   # how an error calls it: "sketch", "reference"
@@ -289,7 +289,7 @@ def open_picture(
         raise UserError(f"{what}: cannot read {path}: {reason}; "
                         "give a PNG, JPEG or WebP file") from None
 
-# %% ../nbs/01_data.ipynb #846c07ff
+# %% ../nbs/01_data.ipynb #fff792db
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
@@ -300,7 +300,7 @@ def _pictures_below(root: Path) -> list:
     if paths: return paths
     raise UserError(f"--root {root}: no pictures in it; looked for {', '.join(sorted(SUFFIXES))}")
 
-# %% ../nbs/01_data.ipynb #051664af
+# %% ../nbs/01_data.ipynb #ec2e3b1a
 class Folder:
     "All pictures below a folder as centre-cropped squares; raises `UserError` if there are none."
     def __init__(self,
@@ -329,7 +329,7 @@ class Folder:
         array = np.stack([np.asarray(i) for i in images]).transpose(0, 3, 1, 2)
         return Samples(_float(array), None, None)
 
-# %% ../nbs/01_data.ipynb #a0ce5810
+# %% ../nbs/01_data.ipynb #ca6d821f
 DEFAULT_N = {"train": 2_500, "valid": 256, "test": 256}
 
 
@@ -339,7 +339,7 @@ def dataset_names() -> dict:
     return {**{name: f"{what} {attribution(name)}" for name in STYLES},
             "folder": "any folder of pictures (--root DIR); its sketches are extracted"}
 
-# %% ../nbs/01_data.ipynb #feaaf47a
+# %% ../nbs/01_data.ipynb #6570ea61
 def open_dataset(
     name: str,                # one of `dataset_names()`
     root: Path | None = None, # where its files are, for sets that have files
@@ -358,7 +358,7 @@ def open_dataset(
     if not (folder / "seeds.json").exists(): render_split(name, split, size, n, folder)
     return Characters(name, folder)
 
-# %% ../nbs/01_data.ipynb #f142c74e
+# %% ../nbs/01_data.ipynb #c25f5fd4
 class CrossPairs(NamedTuple):
     "Sketches, references of other characters, and the true answers."
     sketch: Tensor           # line art of A (n, 1, h, w) in [-1, 1]

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['Patch', 'patch_geometry', 'map_size', 'PatchGAN']
 
-# %% ../nbs/08_discriminator.ipynb #8e7c8629
+# %% ../nbs/08_discriminator.ipynb #b738a527
 from typing import NamedTuple
 
-# %% ../nbs/08_discriminator.ipynb #cdc9604b
+# %% ../nbs/08_discriminator.ipynb #4b0a2252
 import torch
 from torch import Tensor, nn
 
-# %% ../nbs/08_discriminator.ipynb #d03762ab
+# %% ../nbs/08_discriminator.ipynb #6505e65f
 class Patch(NamedTuple):
     "Score i of a row sees the pixels from start + i · stride on, `size` of them."
     size: int    # side of the square, pixels
@@ -26,7 +26,7 @@ def _strides(channels: tuple) -> list:
         raise ValueError(f"channels: expected one or more widths of at least 1, got {channels}")
     return [2] * (len(channels) - 1) + [1, 1]
 
-# %% ../nbs/08_discriminator.ipynb #c01e973e
+# %% ../nbs/08_discriminator.ipynb #5289c8e9
 def patch_geometry(
     channels: tuple,  # widths of the hidden convolutions
 ) -> Patch:
@@ -45,7 +45,7 @@ def map_size(
     for s in _strides(channels): n = (n - 2) // s + 1
     return n
 
-# %% ../nbs/08_discriminator.ipynb #45159ba2
+# %% ../nbs/08_discriminator.ipynb #6b21a4dd
 def _check_pair(image: Tensor, sketch: Tensor, channels: tuple):
     "Raise `ValueError` unless image and sketch fit, and leave at least one score."
     for name, x, c in (("image", image, 3), ("sketch", sketch, 1)):
@@ -58,7 +58,7 @@ def _check_pair(image: Tensor, sketch: Tensor, channels: tuple):
     if map_size(min(image.shape[-2:]), channels) < 1:
         raise ValueError(f"image: {tuple(image.shape[-2:])} pixels are too few, no score is left")
 
-# %% ../nbs/08_discriminator.ipynb #0e278177
+# %% ../nbs/08_discriminator.ipynb #fc0b5717
 class PatchGAN(nn.Module):
     "Judge overlapping patches of an image, given its sketch."
     def __init__(self,

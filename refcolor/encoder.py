@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['conv_block', 'Encoder', 'gather_levels', 'init_weights']
 
-# %% ../nbs/05_encoder.ipynb #25609119
+# %% ../nbs/05_encoder.ipynb #534ebc70
 import math
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .core import ModelConfig
 
-# %% ../nbs/05_encoder.ipynb #a2bc96be
+# %% ../nbs/05_encoder.ipynb #dacd92dc
 def conv_block(
     c_in: int,          # channels that come in
     c_out: int,         # channels that go out
@@ -30,7 +30,7 @@ def conv_block(
     middle = nn.InstanceNorm2d(c_out, affine=True) if norm else nn.Identity()
     return nn.Sequential(conv, middle, nn.LeakyReLU(0.2))
 
-# %% ../nbs/05_encoder.ipynb #f66d8674
+# %% ../nbs/05_encoder.ipynb #afa3a29a
 class Encoder(nn.Module):
     "A chain of blocks that keeps every activation map f¹ … f^L."
     def __init__(self,
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
         for block in self.blocks: maps.append(x := block(x))
         return maps
 
-# %% ../nbs/05_encoder.ipynb #6f07876b
+# %% ../nbs/05_encoder.ipynb #64a5ca77
 def _check_pictures(x: Tensor, channels: int, shrink: int):
     "Raise `ValueError` unless x is a float (b, channels, h, w) with sides above `shrink`."
     if x.ndim != 4 or x.shape[1] != channels:
@@ -66,7 +66,7 @@ def _check_pictures(x: Tensor, channels: int, shrink: int):
     if min(h, w) <= shrink:               # a map of one position has no variance to normalise by
         raise ValueError(f"x: expected sides of more than {shrink} pixels, got {h}×{w}")
 
-# %% ../nbs/05_encoder.ipynb #49486b99
+# %% ../nbs/05_encoder.ipynb #8e73534b
 def gather_levels(
     maps: list,      # activation maps (b, c_l, h_l, w_l), as an `Encoder` returns them
     levels: tuple,   # which of them, counted from 0; their channels follow each other in this order
@@ -79,7 +79,7 @@ def gather_levels(
     stack = torch.cat([F.adaptive_avg_pool2d(maps[i], positions) for i in levels], 1)
     return rearrange(stack, "b d h w -> b (h w) d")
 
-# %% ../nbs/05_encoder.ipynb #a70fa0ca
+# %% ../nbs/05_encoder.ipynb #8b531521
 def init_weights(
     net: nn.Module,     # changed in place: each convolution and linear layer inside
     std: float = 0.02,  # standard deviation; 0.02 is what re-implementations agree on

@@ -5,24 +5,24 @@
 # %% auto #0
 __all__ = ['ResidualBlock', 'Decoder', 'GeneratorOutput', 'Generator', 'checkpoint_folder', 'load_preset', 'load_generator']
 
-# %% ../nbs/07_generator.ipynb #6c9e9b39
+# %% ../nbs/07_generator.ipynb #8793c37d
 import json
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../nbs/07_generator.ipynb #ddbe793c
+# %% ../nbs/07_generator.ipynb #a5cd565d
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-# %% ../nbs/07_generator.ipynb #fbdb9777
+# %% ../nbs/07_generator.ipynb #2215c419
 from .core import ModelConfig, UserError, preset_from_dict
 from .encoder import Encoder, conv_block, gather_levels, init_weights
 from .scft import make_fusion
 
-# %% ../nbs/07_generator.ipynb #0c1ce49e
+# %% ../nbs/07_generator.ipynb #431a5ec6
 class ResidualBlock(nn.Module):
     "x + F(x): two 3×3 convolutions, InstanceNorm, LeakyReLU between them."
     def __init__(self,
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor: return x + self.body(x)
 
-# %% ../nbs/07_generator.ipynb #45f32a97
+# %% ../nbs/07_generator.ipynb #06622eac
 class Decoder(nn.Module):
     "The sketch encoder's U-Net mirror: at each level, its map joins what comes from below."
     def __init__(self,
@@ -58,13 +58,13 @@ class Decoder(nn.Module):
             x = block(torch.cat([x, skip], 1))
         return self.last(x).tanh()
 
-# %% ../nbs/07_generator.ipynb #85585ec2
+# %% ../nbs/07_generator.ipynb #bd67dbac
 class GeneratorOutput(NamedTuple):
     "What the generator returns."
     fake: Tensor            # Î (b, 3, h, w) in [-1, 1]
     logits: Tensor | None   # of the attention (b, n, n), divided by √d; None if not asked for
 
-# %% ../nbs/07_generator.ipynb #70d618ee
+# %% ../nbs/07_generator.ipynb #e867e230
 class Generator(nn.Module):
     "G of the paper: two encoders, the fusion, residual blocks, decoder."
     def __init__(self, config: ModelConfig):
@@ -96,7 +96,7 @@ class Generator(nn.Module):
         c = self.narrow(rearrange(c, "b (h w) d -> b d h w", h=p))
         return GeneratorOutput(self.decoder(torch.cat([self.blocks(c), c], 1), maps), logits)
 
-# %% ../nbs/07_generator.ipynb #343c24ff
+# %% ../nbs/07_generator.ipynb #a5d08611
 def checkpoint_folder(
     path: Path,  # a run's folder or a checkpoint
 ) -> Path:       # the folder that holds generator.safetensors
@@ -115,7 +115,7 @@ def load_preset(path: Path):
     except (ValueError, KeyError, TypeError) as e:
         raise UserError(f"weights: {folder / 'preset.json'} is damaged: {e}") from None
 
-# %% ../nbs/07_generator.ipynb #8e4e2a33
+# %% ../nbs/07_generator.ipynb #82541555
 def load_generator(
     path: Path,  # a run's folder or a checkpoint
 ) -> Generator:  # in eval mode

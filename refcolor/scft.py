@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['FUSIONS', 'SCFT', 'Addition', 'AdaINFusion', 'make_fusion']
 
-# %% ../nbs/06_scft.ipynb #d639f576
+# %% ../nbs/06_scft.ipynb #5b110898
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/06_scft.ipynb #fcec1742
+# %% ../nbs/06_scft.ipynb #25017311
 def _check_vectors(v_s: Tensor, v_r: Tensor, d_v: int, same_n: bool = False):
     "Raise `ValueError` unless v_s is (b, n, d_v) and v_r (b, m, d_v); `same_n` asks for n = m."
     for name, v in (("v_s", v_s), ("v_r", v_r)):
@@ -32,7 +32,7 @@ def _projection(d_v: int) -> nn.Linear:
 def _keep_variance(*projections: nn.Linear):
     for w in projections: nn.init.normal_(w.weight, 0., w.in_features ** -0.5)
 
-# %% ../nbs/06_scft.ipynb #4ddaa0d3
+# %% ../nbs/06_scft.ipynb #ea0d4fe9
 class SCFT(nn.Module):
     "Spatially corresponding feature transfer, Eq. 3 to 5: attention over positions, with one head."
     def __init__(self,
@@ -65,7 +65,7 @@ class SCFT(nn.Module):
         found = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
         return v_s + found, None
 
-# %% ../nbs/06_scft.ipynb #699b11fa
+# %% ../nbs/06_scft.ipynb #c85446bc
 class Addition(nn.Module):
     "Add the projected reference vector of the same position."
     def __init__(self,
@@ -88,7 +88,7 @@ class Addition(nn.Module):
         _check_vectors(v_s, v_r, self.d_v, same_n=True)
         return v_s + self.w_v(v_r), None
 
-# %% ../nbs/06_scft.ipynb #efbab7ad
+# %% ../nbs/06_scft.ipynb #b5a3127c
 class AdaINFusion(Addition):
     "Give the sketch's channels the mean and the spread of the projected reference's channels."
     def forward(self,
@@ -103,7 +103,7 @@ class AdaINFusion(Addition):
         # 1e-5: a constant channel has no spread to divide by, and its root no gradient
         return (v_s - mean_s) * ((var_r + 1e-5) / (var_s + 1e-5)).sqrt() + mean_r, None
 
-# %% ../nbs/06_scft.ipynb #a2ff1757
+# %% ../nbs/06_scft.ipynb #2e10c523
 FUSIONS = {"scft": SCFT, "addition": Addition, "adain": AdaINFusion,
            "stopgrad": partial(SCFT, stop_gradient=True)}
 

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['LUMA', 'SIGMA_RANGE', 'luma', 'gaussian_blur', 'xdog', 'random_sigma']
 
-# %% ../nbs/02_sketch.ipynb #cb52f5d0
+# %% ../nbs/02_sketch.ipynb #ece3e745
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/02_sketch.ipynb #d9b27683
+# %% ../nbs/02_sketch.ipynb #7878f8bc
 LUMA = (0.299, 0.587, 0.114)   # Rec. 601, for red, green, blue in this order
 
 
@@ -35,7 +35,7 @@ def luma(
     # no matrix product: autocast would round it to bfloat16
     return ((LUMA[0] * r + LUMA[1] * g + LUMA[2] * b)[:, None] + 1) / 2
 
-# %% ../nbs/02_sketch.ipynb #ad60348f
+# %% ../nbs/02_sketch.ipynb #a041c2c6
 def _check_sigma(
     sigma: float | Tensor,  # () or (b,)
     b: int,                 # size of the batch
@@ -48,7 +48,7 @@ def _check_sigma(
     if bad.numel(): raise ValueError(f"sigma: expected finite values > 0, got {bad[0]:.3g}")
     return sigma.expand(b)
 
-# %% ../nbs/02_sketch.ipynb #4c3ec787
+# %% ../nbs/02_sketch.ipynb #bbb15775
 def _taps(
     sigma: Tensor,  # standard deviations in pixels (n,)
 ) -> Tensor:        # (n, 2·radius + 1)
@@ -76,7 +76,7 @@ def gaussian_blur(
     y = F.conv2d(y, taps.view(b, 1, 1, -1), groups=b)
     return F.conv2d(y, taps.view(b, 1, -1, 1), groups=b).view(b, 1, h, w)
 
-# %% ../nbs/02_sketch.ipynb #a0115853
+# %% ../nbs/02_sketch.ipynb #68f7b90d
 def xdog(
     image: Tensor,                # colour image (b, 3, h, w) in [-1, 1]
     sigma: float | Tensor = 0.6,  # narrow blur, () or (b,), in 64ths of the shorter side, > 0
@@ -94,7 +94,7 @@ def xdog(
         D = gaussian_blur(g, pixels) - tau * gaussian_blur(g, k * pixels)
     return 1 + 2 * torch.tanh(phi * (D - epsilon).clamp(max=0))
 
-# %% ../nbs/02_sketch.ipynb #9be7331c
+# %% ../nbs/02_sketch.ipynb #62b727c2
 SIGMA_RANGE = (0.4, 0.8)   # of a random σ, in 64ths of the shorter side
 
 

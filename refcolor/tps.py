@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['ThinPlateSpline', 'bending_energy', 'pixel_centres', 'control_grid', 'sampling_grid', 'warp']
 
-# %% ../nbs/03_tps.ipynb #ddb5fc84
+# %% ../nbs/03_tps.ipynb #d2a74191
 import math
 from functools import lru_cache
 
-# %% ../nbs/03_tps.ipynb #babe0844
+# %% ../nbs/03_tps.ipynb #7d798a2a
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/03_tps.ipynb #69f474c3
+# %% ../nbs/03_tps.ipynb #a0275297
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
     "U(r) = r² log r between the points a (b, m, 2) and b (b, k, 2): (b, m, k)."
     r2 = (a[:, :, None] - b[:, None]).square().sum(-1)
@@ -35,7 +35,7 @@ def _system(points: Tensor) -> Tensor:
     side = torch.cat([P.mT, P.new_zeros(len(P), 3, 3)], -1)
     return torch.cat([conditions, side], -2)
 
-# %% ../nbs/03_tps.ipynb #e81a8154
+# %% ../nbs/03_tps.ipynb #fe11edd6
 def _check_points(points: Tensor):
     "Raise `ValueError` unless the points (b, k, 2) determine a spline."
     if points.ndim != 3 or points.shape[-1] != 2 or points.shape[1] < 3:
@@ -51,7 +51,7 @@ def _check_points(points: Tensor):
     if (extent[:, 1] <= 1e-5 * extent[:, 0]).any():
         raise ValueError("points: all control points lie on one line, so no spline is determined")
 
-# %% ../nbs/03_tps.ipynb #833b3193
+# %% ../nbs/03_tps.ipynb #7bc4be16
 class ThinPlateSpline:
     "The smoothest map of the plane that takes given points to given values."
     def __init__(self,
@@ -80,7 +80,7 @@ class ThinPlateSpline:
             raise ValueError(f"xy: expected ({len(self.points)}, m, 2), got {tuple(xy.shape)}")
         return (_terms(xy.double(), self.points) @ self.weights).to(xy.dtype)
 
-# %% ../nbs/03_tps.ipynb #e0bb104d
+# %% ../nbs/03_tps.ipynb #2ef5333d
 def bending_energy(
     spline: ThinPlateSpline,  # b splines at once
 ) -> Tensor:                  # (b,), the sum over both coordinates, ≥ 0
@@ -88,7 +88,7 @@ def bending_energy(
     w = spline.weights[:, :-3]
     return 8 * math.pi * (w * (_kernel(spline.points, spline.points) @ w)).sum((1, 2))
 
-# %% ../nbs/03_tps.ipynb #f6d48067
+# %% ../nbs/03_tps.ipynb #64d996c2
 def pixel_centres(
     h: int, w: int,  # size of the picture in pixels
 ) -> Tensor:         # (h, w, 2)
@@ -106,7 +106,7 @@ def control_grid(
     line = torch.linspace(-1, 1, side)
     return torch.cartesian_prod(line, line).flip(-1)
 
-# %% ../nbs/03_tps.ipynb #bb83c11f
+# %% ../nbs/03_tps.ipynb #256a0d03
 @lru_cache(maxsize=8)
 def _warp_basis(side: int, h: int, w: int, device: torch.device) -> Tensor:
     "The fixed control grid solved once: displacement field = displacement (2, side²) @ basis."
@@ -134,7 +134,7 @@ def sampling_grid(
     # x and y stay two planes in memory: faster to make, and no slower to sample
     return (centres + field.view(-1, 2, h, w)).permute(0, 2, 3, 1)
 
-# %% ../nbs/03_tps.ipynb #68f5d5c8
+# %% ../nbs/03_tps.ipynb #617ac5d0
 def warp(
     image: Tensor,           # (b, c, h, w) in [-1, 1]
     grid: Tensor,            # sampling grid (b, h', w', 2)
