@@ -1,9 +1,8 @@
 """Make nbval understand nbdev: directives, cleaned notebooks, widget outputs."""
+import os
 import re
 from configparser import ConfigParser
 from pathlib import Path
-
-import os
 
 os.environ["REFCOLOR_PROGRESS"] = "0"      # bars come and go with the cache: not an output to compare
 
@@ -50,3 +49,22 @@ def pytest_configure(config):
             return msg
 
     IPyNbFile.get_kernel_message, IPyNbFile._widget_aware = get_kernel_message, True
+
+
+# A notebook takes at most 60 s on two quiet cores; half as much again is granted to a busy machine.
+SECONDS = 90
+_seconds = {}
+
+
+def pytest_runtest_logreport(report):
+    name = report.nodeid.split("::")[0]
+    if name.endswith(".ipynb"): _seconds[name] = _seconds.get(name, 0) + report.duration
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if exitstatus == 0 and any(s > SECONDS for s in _seconds.values()): session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    for name, s in sorted(_seconds.items()):
+        terminalreporter.write_line(f"{s:6.1f} s  {name}{'   TOO SLOW' if s > SECONDS else ''}")

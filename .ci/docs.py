@@ -1,6 +1,7 @@
 """A hook of mkdocs: one page per module, made from signatures, docstrings and docments."""
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 from fastcore.docments import docments
@@ -57,3 +58,9 @@ def on_files(files, config):
 def on_config(config):
     config.nav.append({"Reference": [{n[3:]: f"api/{n[3:]}.md"} for n in ORDER]})
     return config
+
+
+def on_post_page(output, page, config):
+    "Links between notebooks, which work in JupyterLab and on GitHub, as links between pages."
+    up = "../" * page.url.count("/")
+    return re.sub(r'href="(?:\.\./)?(\d\d_\w+)\.ipynb"', rf'href="{up}\1/"', output)

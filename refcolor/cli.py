@@ -7,7 +7,7 @@ __all__ = ['MODULES', 'write_atomically', 'demo_pictures', 'save_figure', 'title
            'peak_memory_gb', 'run_demo', 'run_train', 'run_colorize', 'run_evaluate', 'run_data', 'Parser', 'positive',
            'make_parser', 'main']
 
-# %% ../nbs/17_cli.ipynb #8d038c5e
+# %% ../nbs/17_cli.ipynb #ca09d408
 import argparse
 import json
 import os
@@ -18,13 +18,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-# %% ../nbs/17_cli.ipynb #eb133416
+# %% ../nbs/17_cli.ipynb #77be12b2
 import matplotlib
 import matplotlib.pyplot as plt
 import torch
 from PIL import Image
 
-# %% ../nbs/17_cli.ipynb #ecbb75d1
+# %% ../nbs/17_cli.ipynb #566a364e
 from .attention import attention_figure, part_point
 from .colorize import colorize, default_weights, open_picture
 from .core import PRESETS, UserError, image_rows, save_result
@@ -33,7 +33,7 @@ from .evaluate import PARTS, evaluate, metrics_table
 from .generator import load_generator, load_preset
 from .train import Interrupted, Learner
 
-# %% ../nbs/17_cli.ipynb #75164066
+# %% ../nbs/17_cli.ipynb #c3bfbadf
 def write_atomically(
     path: Path,
     write,        # called with a temporary path of the same suffix
@@ -52,7 +52,7 @@ def write_atomically(
     except OSError as e: raise UserError(f"cannot write {path}: {e.strerror or e}") from None
     finally: Path(name).unlink(missing_ok=True)
 
-# %% ../nbs/17_cli.ipynb #c748b970
+# %% ../nbs/17_cli.ipynb #57232a0a
 def demo_pictures(
     generator,       # trained
     dataset,         # Characters, held out
@@ -71,9 +71,13 @@ def demo_pictures(
     curves = loss_curves(out / "metrics.jsonl")
     write_atomically(out / "losses.png", lambda p: save_figure(curves, p))
 
-
-def save_figure(figure, path, dpi: int = 110):
-    "Save a matplotlib figure and free it."
+# %% ../nbs/17_cli.ipynb #12311358
+def save_figure(
+    figure,         # of matplotlib
+    path,           # of the file to write
+    dpi: int = 110,
+):
+    "Save a figure and free it."
     figure.savefig(path, dpi=dpi)
     plt.close(figure)
 
@@ -92,7 +96,7 @@ def titled_sheet(
         ax.text((i + 0.5) * sheet.width / len(titles), -8, title, ha="center", va="bottom")
     return fig
 
-
+# %% ../nbs/17_cli.ipynb #8373135c
 def loss_curves(
     log: Path,     # metrics.jsonl
 ):
@@ -108,7 +112,7 @@ def loss_curves(
     fig.tight_layout(pad=0.4)
     return fig
 
-# %% ../nbs/17_cli.ipynb #aa4105bb
+# %% ../nbs/17_cli.ipynb #5d5ca276
 def say(text: str):
     "Tell the person: on standard error, so that standard output stays clean for `--json`."
     print(text, file=sys.stderr, flush=True)
@@ -130,7 +134,7 @@ def peak_memory_gb() -> float:
 MODULES = ("core", "data", "tps", "augment", "encoder", "scft", "generator", "discriminator",
            "losses", "train", "evaluate")
 
-# %% ../nbs/17_cli.ipynb #cb7a83fe
+# %% ../nbs/17_cli.ipynb #542d44a3
 def run_demo(args) -> dict:
     "Train TINY on avatars, evaluate on cross pairs that it never saw, draw the pictures."
     preset, out = PRESETS["TINY"], Path(args.out)
@@ -170,7 +174,7 @@ def run_demo(args) -> dict:
     say(f"try: refcolor colorize --sketch FILE --reference FILE --out FILE --weights {out}")
     return result
 
-# %% ../nbs/17_cli.ipynb #d789b49d
+# %% ../nbs/17_cli.ipynb #0e6a127d
 def run_train(args) -> dict:
     "Train a preset on a data set."
     preset = PRESETS[args.preset]
@@ -204,7 +208,7 @@ def run_train(args) -> dict:
     say(f"trained {learner.steps_done} steps in {learner.seconds:.0f} s; weights: {out}/last")
     return {"out": str(out), "steps": learner.steps_done, "seconds": round(learner.seconds, 1)}
 
-
+# %% ../nbs/17_cli.ipynb #1a4e562b
 def run_colorize(args) -> dict:
     "Colour one sketch with one reference."
     sketch = open_picture(args.sketch, "sketch")
@@ -219,7 +223,7 @@ def run_colorize(args) -> dict:
     say(f"wrote {out} ({result.width}×{result.height}), weights: {weights}")
     return {"out": str(out), "size": list(result.size), "weights": str(weights)}
 
-
+# %% ../nbs/17_cli.ipynb #a65ba391
 def run_evaluate(args) -> dict:
     "Measure weights on cross pairs whose true answer is known."
     generator, preset = load_generator(args.weights), load_preset(args.weights)
@@ -245,7 +249,7 @@ def run_data(args) -> dict:
     say(f"wrote {out}")
     return {"out": str(out)}
 
-# %% ../nbs/17_cli.ipynb #c76120a8
+# %% ../nbs/17_cli.ipynb #b48d69da
 class Parser(argparse.ArgumentParser):
     "An argument parser whose errors are one line, with exit code 2."
     def error(self, message):
@@ -260,7 +264,7 @@ def positive(text: str) -> int:
     if value < 1: raise argparse.ArgumentTypeError(f"{value} is less than 1")
     return value
 
-# %% ../nbs/17_cli.ipynb #aa334fd7
+# %% ../nbs/17_cli.ipynb #75225e34
 def make_parser() -> Parser:
     "All commands and their options."
     parser = Parser("refcolor", description="Reference-based sketch colorization.")
@@ -316,7 +320,7 @@ def make_parser() -> Parser:
     p.add_argument("--n", type=positive, default=8, help="images to show")
     return parser
 
-# %% ../nbs/17_cli.ipynb #129689ae
+# %% ../nbs/17_cli.ipynb #160c274a
 def main(argv=None) -> int:
     "Run a command: 0 is success, 2 what the user can mend, 130 an interrupt, 1 our own fault."
     args = make_parser().parse_args(argv)

@@ -8,7 +8,7 @@ __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'UserError', 
            'to_image', 'show_images', 'image_rows', 'progress', 'explore', 'code_digest', 'save_result', 'load_result',
            'weights_file', 'load_lite0']
 
-# %% ../nbs/00_core.ipynb #d40758dd
+# %% ../nbs/00_core.ipynb #f4978364
 import dataclasses
 import hashlib
 import importlib.util
@@ -23,18 +23,18 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-# %% ../nbs/00_core.ipynb #80cb249d
+# %% ../nbs/00_core.ipynb #30ab8c19
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-# %% ../nbs/00_core.ipynb #099c3e16
+# %% ../nbs/00_core.ipynb #3d41771d
 class UserError(Exception):
     "Something the user can mend: the command line prints it as one line and exits with code 2."
 
-# %% ../nbs/00_core.ipynb #41ab91d5
+# %% ../nbs/00_core.ipynb #f5509ff5
 def needs_operator_stubs() -> bool:
     "Whether torch is a CPU build and torchvision a CUDA build; torchvision is not imported."
     spec = importlib.util.find_spec("torchvision")
@@ -50,7 +50,7 @@ if needs_operator_stubs():
         _operator_stubs.define(
             f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-# %% ../nbs/00_core.ipynb #06409955
+# %% ../nbs/00_core.ipynb #aa1c8f40
 @dataclass(frozen=True)
 class ModelConfig:
     "The shape of the networks. The defaults are the paper's, at 256×256."
@@ -74,7 +74,7 @@ class ModelConfig:
         "Channels of V (Eq. 2)."
         return sum(self.channels[i] for i in self.used_levels)
 
-# %% ../nbs/00_core.ipynb #16ecb350
+# %% ../nbs/00_core.ipynb #f65dfb65
 @dataclass(frozen=True)
 class DataConfig:
     "What is drawn at random for each training triple."
@@ -84,7 +84,7 @@ class DataConfig:
     control: int = 3            # s(·): control points per side
     padding: str = "black"      # outside the warp: "black" as in the paper's figure, or "border"
 
-# %% ../nbs/00_core.ipynb #c44810ed
+# %% ../nbs/00_core.ipynb #d75d6f29
 @dataclass(frozen=True)
 class TrainConfig:
     "The optimisation. λ_perc and λ_style belong to a feature network: see `FEATURE_LAMBDAS`."
@@ -111,7 +111,7 @@ class Preset:
     data: DataConfig
     train: TrainConfig
 
-# %% ../nbs/00_core.ipynb #1b0545a4
+# %% ../nbs/00_core.ipynb #3500a0eb
 # vgg19: what public re-implementations agree on. lite0: chosen by this project, so that each term's
 # gradient at the fake is about as large as that of L_rec (09_losses measures it).
 FEATURE_LAMBDAS = {"vgg19": dict(perc=0.01, style=50.), "lite0": dict(perc=0.03, style=0.25)}
@@ -129,7 +129,7 @@ TINY = Preset("TINY",
     TrainConfig(batch=8, lr_g=5e-4, lr_d=5e-4, features="lite0", steps=1_500, ema=0.99))
 PRESETS = {p.name: p for p in (PAPER, SMALL, TINY)}
 
-# %% ../nbs/00_core.ipynb #45f7bc31
+# %% ../nbs/00_core.ipynb #889179f0
 def preset_to_dict(
     preset: Preset,
 ) -> dict:           # of JSON's types
@@ -149,7 +149,7 @@ def preset_from_dict(
     return Preset(d["name"], build(ModelConfig, d["model"]), build(DataConfig, d["data"]),
                   build(TrainConfig, d["train"]))
 
-# %% ../nbs/00_core.ipynb #2e34895c
+# %% ../nbs/00_core.ipynb #bb741d1b
 def uniform(
     seed: int,
     step: int,
@@ -160,7 +160,7 @@ def uniform(
     rows = [np.random.default_rng([seed, step, int(i)]).random(n) for i in index]
     return torch.from_numpy(np.stack(rows) * 2 - 1).float()
 
-# %% ../nbs/00_core.ipynb #8ec65871
+# %% ../nbs/00_core.ipynb #daff96f9
 def to_tensor(
     image: Image.Image,
 ) -> Tensor:             # float32 (1, c, h, w) in [-1, 1]; c is 1 for mode L, else 3
@@ -180,7 +180,7 @@ def to_image(
     array = ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     return Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
 
-# %% ../nbs/00_core.ipynb #8288ee13
+# %% ../nbs/00_core.ipynb #69fbccc9
 def show_images(
     rows,               # a list of rows of (c, h, w) tensors in [-1, 1], PIL images, 2-d arrays
     titles=(),          # of the columns
@@ -205,7 +205,7 @@ def show_images(
     fig.tight_layout(pad=0.3)
     return fig
 
-# %% ../nbs/00_core.ipynb #f3bfdd59
+# %% ../nbs/00_core.ipynb #ac123db4
 def image_rows(
     rows,          # a list of rows of (1 or 3, h, w) tensors in [-1, 1], all of one size
     gap: int = 2,  # white pixels between pictures
@@ -219,9 +219,9 @@ def image_rows(
             sheet[:, r * (h + gap): r * (h + gap) + h, c * (w + gap): c * (w + gap) + w] = x
     return to_image(sheet)
 
-# %% ../nbs/00_core.ipynb #7c8efd5e
+# %% ../nbs/00_core.ipynb #02cb8845
 def progress(
-    iterable,
+    iterable,                  # what to go through
     desc: str = "",            # what is going on
     total: int | None = None,  # number of items; None: len(iterable)
 ):
@@ -241,7 +241,7 @@ def progress(
                 print(f"{desc}: {i}{left}", file=sys.stderr, flush=True)
                 last = now
 
-# %% ../nbs/00_core.ipynb #71d15815
+# %% ../nbs/00_core.ipynb #bd052547
 def _control(name: str, spec):
     "A drop-down for a list of options, else a slider from (min, max, step, value)."
     import ipywidgets as W
@@ -271,7 +271,7 @@ def explore(
     # a box stretches what it holds, and a stretched picture is a blurred one
     return W.VBox([*inputs.values(), picture], layout={"align_items": "flex-start"})
 
-# %% ../nbs/00_core.ipynb #5d3b7f04
+# %% ../nbs/00_core.ipynb #0ef40615
 def code_digest(
     *modules: str,   # names without the package, e.g. "losses"
 ) -> str:
@@ -293,7 +293,7 @@ def _code_words(source: str) -> list:
     return [t.string for before, t in zip([tokens[0], *tokens], tokens) if t.type not in skip
             and not (t.type == tokenize.STRING and before.type in starts)]       # a docstring
 
-# %% ../nbs/00_core.ipynb #26d0e59c
+# %% ../nbs/00_core.ipynb #5cc95423
 def save_result(
     path: Path,      # e.g. nbs/results/demo.json
     metrics: dict,   # name -> number
@@ -322,7 +322,7 @@ def load_result(
     result = json.loads(Path(path).read_text(encoding="utf-8"))
     return result | {"stale": code_digest(*result["modules"]) != result["digest"]}
 
-# %% ../nbs/00_core.ipynb #09aea3f5
+# %% ../nbs/00_core.ipynb #16b37f69
 def weights_file(
     filename: str,      # as its publisher calls it
     *caches,            # further folders to look in

@@ -7,23 +7,23 @@ __all__ = ['MEAN_COLOUR', 'PARTS', 'region_means', 'region_error', 'constant_ans
            'bootstrap_interval', 'colorize_batches', 'picture_metrics', 'evaluate', 'self_correspondence',
            'metrics_table']
 
-# %% ../nbs/12_evaluate.ipynb #2414bc6a
+# %% ../nbs/12_evaluate.ipynb #091e566f
 import math
 from typing import NamedTuple
 
-# %% ../nbs/12_evaluate.ipynb #ffe0303c
+# %% ../nbs/12_evaluate.ipynb #7357cfc5
 import numpy as np
 import torch
 from torch import Tensor
 
-# %% ../nbs/12_evaluate.ipynb #9de2dc90
+# %% ../nbs/12_evaluate.ipynb #ce6337a5
 from .augment import noise_size, self_reference
 from .core import DataConfig, UserError, progress, uniform
 from .data import Characters, cross_pairs
 from .generator import Generator
 from .losses import correspondence
 
-# %% ../nbs/12_evaluate.ipynb #7faf31c1
+# %% ../nbs/12_evaluate.ipynb #a3cd49d7
 def region_means(
     image: Tensor,   # (b, 3, h, w)
     parts: Tensor,   # labels, uint8 (b, h, w)
@@ -34,13 +34,13 @@ def region_means(
     count = masks.sum((2, 3))
     return torch.einsum("bchw,bphw->bpc", image, masks) / count.clamp(min=1)[..., None], count
 
-
+# %% ../nbs/12_evaluate.ipynb #13438d49
 def region_error(
     fake: Tensor,    # (b, 3, h, w) in [-1, 1]
     truth: Tensor,   # (b, 3, h, w) in [-1, 1]
     parts: Tensor,   # of the sketch, uint8 (b, h, w)
     labels,          # which parts (p ints)
-    reference_parts: Tensor | None = None,  # a part that the reference does not show does not count
+    reference_parts: Tensor | None = None,  # (b, h, w); what it does not show does not count
     min_pixels: int = 20,  # a part that has fewer does not count
 ) -> Tensor:         # (b, p) in [0, 1]; NaN where a part does not count
     "How far each part's mean colour is from the true one."
@@ -54,15 +54,17 @@ def region_error(
         seen &= region_means(truth, reference_parts, labels)[1] >= min_pixels
     return ((ours - true).abs().mean(-1) / 2).masked_fill(~seen, math.nan)
 
-# %% ../nbs/12_evaluate.ipynb #0a860e82
+# %% ../nbs/12_evaluate.ipynb #b503ba2c
 MEAN_COLOUR = (20 + 255) / 2 / 127.5 - 1     # of `data.palette_of`, in [-1, 1]
 
 
-def constant_answer(truth: Tensor) -> Tensor:
-    "The baseline that knows the palettes' mean and nothing else: (b, 3, h, w)."
+def constant_answer(
+    truth: Tensor   # (b, 3, h, w); only its shape is used
+) -> Tensor:        # (b, 3, h, w) in [-1, 1]
+    "The baseline that knows the palettes' mean and nothing else."
     return torch.full_like(truth, MEAN_COLOUR)
 
-# %% ../nbs/12_evaluate.ipynb #0169ad8e
+# %% ../nbs/12_evaluate.ipynb #e3df00b0
 def correspondence_accuracy(
     logits: Tensor,   # (b, n, n): rows are sketch positions
     grid: Tensor,     # (b, h, w, 2)
@@ -78,7 +80,7 @@ def correspondence_accuracy(
     apart = torch.hypot(dx.float(), dy.float())
     return float(((apart <= within) & valid).sum() / valid.sum().clamp(min=1))
 
-# %% ../nbs/12_evaluate.ipynb #a28bf12c
+# %% ../nbs/12_evaluate.ipynb #c6837451
 def bootstrap_interval(
     values,            # one number per pair; NaNs are left out
     draws: int = 1000,
@@ -106,7 +108,7 @@ def colorize_batches(
     return torch.cat([generator(s.to(device), r.to(device), need_logits=False).fake.float().cpu()
                       for s, r in progress(chunks, "colorizing")])
 
-# %% ../nbs/12_evaluate.ipynb #642c4fcb
+# %% ../nbs/12_evaluate.ipynb #399f55fa
 # the parts that are large enough to be judged
 PARTS = {"avatars": ("hair", "skin", "shirt"), "adventurer": ("hair", "skin")}
 
@@ -124,7 +126,7 @@ def picture_metrics(
         fake, truth, data_range=1., reduction="none", return_full_image=True)
     return {"psnr": psnr, "ssim": ssim[..., 5:-5, 5:-5].mean((1, 2, 3))}   # whole windows only
 
-# %% ../nbs/12_evaluate.ipynb #a70ddd25
+# %% ../nbs/12_evaluate.ipynb #34736316
 def evaluate(
     generator: Generator,
     dataset: Characters,
@@ -151,7 +153,7 @@ def evaluate(
     result["correspondence"] = self_correspondence(generator, dataset, min(n, len(dataset)), seed)
     return result
 
-
+# %% ../nbs/12_evaluate.ipynb #631d95ea
 @torch.no_grad()
 def self_correspondence(
     generator: Generator,
@@ -169,7 +171,7 @@ def self_correspondence(
                         for s, r in zip(triple.sketch.split(16), triple.reference.split(16))])
     return correspondence_accuracy(logits, triple.grid)
 
-# %% ../nbs/12_evaluate.ipynb #9e13116b
+# %% ../nbs/12_evaluate.ipynb #c4287de0
 def metrics_table(result: dict) -> str:
     "What `evaluate` returned, as lines to print."
     rows = [("metric", "mean", "95 % interval")]

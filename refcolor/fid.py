@@ -6,7 +6,7 @@
 __all__ = ['INCEPTION_FILE', 'frechet_distance', 'frechet_from_features', 'Statistics', 'FeatureExtractor', 'feature_extractor',
            'metric_name', 'image_features', 'image_statistics', 'frechet_from_images', 'squared_mmd', 'kid']
 
-# %% ../nbs/11_fid.ipynb #2f19d26a
+# %% ../nbs/11_fid.ipynb #a169984c
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .core import UserError, load_lite0, progress, weights_file
 
-# %% ../nbs/11_fid.ipynb #23a8a5b4
+# %% ../nbs/11_fid.ipynb #fc3b4171
 _TOLERANCE = 1e-5   # of asymmetry and negative eigenvalues, relative: float32 inputs bring some
 
 
@@ -44,7 +44,7 @@ def _covariance(values, name: str, d: int) -> np.ndarray:
         raise ValueError(f"{name}: a covariance is symmetric, and this matrix is not")
     return sigma
 
-# %% ../nbs/11_fid.ipynb #940073ad
+# %% ../nbs/11_fid.ipynb #9ed1ebd7
 def _root(sigma: np.ndarray, name: str) -> np.ndarray:
     "L of shape (d, rank) with L @ L.T = sigma; raises ValueError if an eigenvalue is negative."
     try: return np.linalg.cholesky(sigma)
@@ -61,7 +61,7 @@ def _refuse_negative(values: np.ndarray, scale: float, name: str):
         raise ValueError(f"{name}: a covariance has no negative eigenvalue, got {smallest:.3g} "
                          "(was it computed in float32, or from E[x²] − E[x]²?)")
 
-# %% ../nbs/11_fid.ipynb #f673f8de
+# %% ../nbs/11_fid.ipynb #3e26a76f
 def frechet_distance(
     mu1,     # mean of the first features (d,), any scale; numpy or torch
     sigma1,  # their covariance (d, d)
@@ -84,7 +84,7 @@ def frechet_distance(
     distance = gap @ gap + np.trace(sigma1) + np.trace(sigma2) - 2 * cross
     return max(float(distance), 0.)                           # rounding may leave -1e-15
 
-# %% ../nbs/11_fid.ipynb #77d030c9
+# %% ../nbs/11_fid.ipynb #6cdce81f
 def _pair(features1, features2) -> tuple:
     "Both as float64 (n, d) with equal d and at least 2 rows; raises ValueError otherwise."
     x, y = _array(features1, "features1", 2), _array(features2, "features2", 2)
@@ -108,7 +108,7 @@ def frechet_from_features(
     cross = np.linalg.svd(c1 @ c2.T, compute_uv=False).sum()              # tr (Σ₁Σ₂)^½
     return max(float(gap @ gap + (c1 ** 2).sum() + (c2 ** 2).sum() - 2 * cross), 0.)
 
-# %% ../nbs/11_fid.ipynb #48d79aae
+# %% ../nbs/11_fid.ipynb #3e7302c9
 class Statistics:
     "Mean and covariance of features that arrive in batches, in float64, in (d, d) of memory."
     def __init__(self): self.n, self._mean, self._scatter = 0, None, None
@@ -151,7 +151,7 @@ class Statistics:
         if self.n < 2: raise ValueError(f"a covariance needs at least 2 samples, got {self.n}")
         return self._scatter / (self.n - 1)
 
-# %% ../nbs/11_fid.ipynb #65bc6ac3
+# %% ../nbs/11_fid.ipynb #06f841a1
 @dataclass(frozen=True)
 class FeatureExtractor:
     "A frozen network that turns images into features, and the name that its numbers carry."
@@ -174,7 +174,7 @@ class FeatureExtractor:
         parts = [self.network(part.float().to(self.device)).cpu() for part in images.split(few)]
         return torch.cat(parts)
 
-# %% ../nbs/11_fid.ipynb #5f0d5c0a
+# %% ../nbs/11_fid.ipynb #e323d01c
 class _Lite0(nn.Module):
     "EfficientNet-Lite0 up to its last convolution, averaged over positions."
     def __init__(self):
@@ -187,7 +187,7 @@ class _Lite0(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         return self.net.extract_features(x).mean((2, 3))
 
-# %% ../nbs/11_fid.ipynb #f2751ed5
+# %% ../nbs/11_fid.ipynb #67de0e8c
 #: the name under which pytorch-fid publishes its weights
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 _INCEPTION_DIGEST = "6726825d"
@@ -209,7 +209,7 @@ def _inception_file() -> Path:
                         "to it, or measure with lite0, which needs no download") from error
     return target
 
-# %% ../nbs/11_fid.ipynb #10a9e5f4
+# %% ../nbs/11_fid.ipynb #be1f66ab
 class _Inception(nn.Module):
     "pytorch-fid's Inception, with the weights of `path`; raises UserError if they do not fit."
     def __init__(self, path: Path):
@@ -231,7 +231,7 @@ class _Inception(nn.Module):
     def forward(self, images):
         return self.net((images + 1) / 2)[0].flatten(1)
 
-# %% ../nbs/11_fid.ipynb #4c0cf663
+# %% ../nbs/11_fid.ipynb #0ac68ede
 def feature_extractor(
     name: str = "lite0",    # "lite0" or "inception"
     device: str = "cpu",    # where to run it: "cpu", "cuda", …
@@ -248,7 +248,7 @@ def feature_extractor(
     if digest != _INCEPTION_DIGEST: name = f"inception-{digest}"
     return FeatureExtractor(name, 2048, _Inception(path).to(device), device)
 
-# %% ../nbs/11_fid.ipynb #25986a08
+# %% ../nbs/11_fid.ipynb #30e8a8ec
 def metric_name(
     extractor,              # a FeatureExtractor, or its name
     n: int,                 # number of images on each side, at least 2
@@ -261,7 +261,7 @@ def metric_name(
     if n < 2: raise ValueError(f"n: at least 2 images are needed, got {n}")
     return f"{names[kind][network != 'inception']}_{network}_n{n}"
 
-# %% ../nbs/11_fid.ipynb #dba22f3d
+# %% ../nbs/11_fid.ipynb #f36bd510
 def _features(images, extractor: FeatureExtractor, desc: str) -> Iterator[Tensor]:
     if isinstance(images, Tensor): images = images.split(16)
     total = len(images) if hasattr(images, "__len__") else None
@@ -289,10 +289,10 @@ def image_statistics(
     for features in _features(images, extractor, desc): statistics.update(features)
     return statistics
 
-# %% ../nbs/11_fid.ipynb #0b0a25f9
+# %% ../nbs/11_fid.ipynb #b5d0b692
 def frechet_from_images(
     images1: Tensor | Iterable[Tensor],  # (n, 3, h, w) in [-1, 1], or batches of such
-    images2: Tensor | Iterable[Tensor],  # as many of them
+    images2: Tensor | Iterable[Tensor],  # as many, (n, 3, h, w)
     extractor: FeatureExtractor,         # from `feature_extractor`
 ) -> tuple:                              # (name: str, d²: float)
     "Measure two sets of images; raises ValueError if one has fewer than 2, or more than the other."
@@ -303,7 +303,7 @@ def frechet_from_images(
     name = metric_name(extractor, one.n)
     return name, frechet_distance(one.mean, one.covariance, two.mean, two.covariance)
 
-# %% ../nbs/11_fid.ipynb #6a543a1d
+# %% ../nbs/11_fid.ipynb #324cda9b
 def squared_mmd(
     features1,  # one row per image (n, d); numpy or torch
     features2,  # one row per image (m, d)
@@ -316,7 +316,7 @@ def squared_mmd(
         return (k.sum() - np.trace(k)) / (len(f) * (len(f) - 1))
     return float(within(x) + within(y) - 2 * kernel(x, y).mean())
 
-# %% ../nbs/11_fid.ipynb #ca6e7905
+# %% ../nbs/11_fid.ipynb #af6fec9e
 def kid(
     features1,                       # one row per image (n1, d); numpy or torch
     features2,                       # one row per image (n2, d)

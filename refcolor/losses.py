@@ -7,22 +7,22 @@ __all__ = ['VGG19_FILE', 'Correspondence', 'correspondence', 'triplet_loss', 're
            'Lite0Features', 'VGG19Features', 'feature_network', 'perceptual_loss', 'gram_matrix', 'style_loss',
            'generator_losses', 'lambdas', 'total_loss', 'gradient_norm']
 
-# %% ../nbs/09_losses.ipynb #ab3295f8
+# %% ../nbs/09_losses.ipynb #43bc0424
 import http.client
 import socket
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../nbs/09_losses.ipynb #2b21729f
+# %% ../nbs/09_losses.ipynb #2341a8c2
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/09_losses.ipynb #03d78a46
+# %% ../nbs/09_losses.ipynb #e98aada2
 from .core import FEATURE_LAMBDAS, TrainConfig, UserError, load_lite0, weights_file
 
-# %% ../nbs/09_losses.ipynb #e5500a21
+# %% ../nbs/09_losses.ipynb #16fd77f7
 class Correspondence(NamedTuple):
     "Where each sketch position lies in the reference, for b images of n positions."
     index: Tensor   # its reference position, int64 (b, n)
@@ -42,7 +42,7 @@ def _rows_cols(grid: Tensor, n: int) -> tuple:
         raise ValueError(f"n: {n} positions do not form a grid of the proportions {h}×{w}")
     return rows, cols
 
-# %% ../nbs/09_losses.ipynb #38911546
+# %% ../nbs/09_losses.ipynb #6e29c207
 @torch.no_grad()
 def correspondence(
     grid: Tensor,         # (b, h, w, 2): the target position (x, y) that each reference pixel shows
@@ -62,7 +62,7 @@ def correspondence(
     near, index = distance.masked_fill(~inside[:, None], float("inf")).min(-1)
     return Correspondence(index, near <= reach, inside)
 
-# %% ../nbs/09_losses.ipynb #b28d0323
+# %% ../nbs/09_losses.ipynb #364b050b
 def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     "The mean of x over the last axis where mask is true; 0 where it nowhere is."
     return (x * mask).sum(-1) / mask.sum(-1).clamp(min=1)
@@ -84,7 +84,7 @@ def triplet_loss(
     elsewhere = inside[:, None] & (torch.arange(n, device=logits.device) != index[..., None])
     return _masked_mean(_masked_mean(hinge, elsewhere), valid).mean()
 
-# %% ../nbs/09_losses.ipynb #3933c84c
+# %% ../nbs/09_losses.ipynb #e8d82a22
 def _check_same(a: Tensor, b: Tensor, name_a: str, name_b: str):
     "Raise `ValueError` unless both have one shape: broadcasting would hide the mistake."
     if a.shape != b.shape:
@@ -100,7 +100,7 @@ def reconstruction_loss(
     _check_same(fake, target, "fake", "target")
     return F.l1_loss(fake, target)
 
-# %% ../nbs/09_losses.ipynb #7c2bd530
+# %% ../nbs/09_losses.ipynb #410759a7
 def gan_loss(
     scores: Tensor,        # of D, before any sigmoid; any shape
     real: bool,            # what they ought to say: D wants True for targets, G for fakes
@@ -112,7 +112,7 @@ def gan_loss(
     if mode == "vanilla": return F.binary_cross_entropy_with_logits(scores, wanted)
     raise ValueError(f"mode: expected 'lsgan' or 'vanilla', got {mode!r}")
 
-# %% ../nbs/09_losses.ipynb #7c6e632b
+# %% ../nbs/09_losses.ipynb #32dc52f1
 class FeatureNetwork(nn.Module):
     "A frozen network Φ: pictures in, a list of feature maps out."
     name: str    # what it is: part of each run's and each metric's name
@@ -136,7 +136,7 @@ class FeatureNetwork(nn.Module):
             raise ValueError(f"image: expected floats in [-1, 1], got {got}")
         return self.maps(image)
 
-# %% ../nbs/09_losses.ipynb #91f7a7f2
+# %% ../nbs/09_losses.ipynb #1cfd6776
 def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
     "Put a frozen BatchNorm into the convolution before it."
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
@@ -153,7 +153,7 @@ def _folded_block(block: nn.Module) -> nn.Sequential:
     layers += [_fold(block._depthwise_conv, block._bn1), nn.ReLU6()]
     return nn.Sequential(*layers, _fold(block._project_conv, block._bn2))
 
-# %% ../nbs/09_losses.ipynb #962fd883
+# %% ../nbs/09_losses.ipynb #fbbb883c
 class Lite0Features(FeatureNetwork):
     "EfficientNet-Lite0, BatchNorm folded: five maps of 16, 24, 40, 112 and 320 channels."
     name, taps = "lite0", (0, 2, 4, 10, 15)
@@ -178,7 +178,7 @@ class Lite0Features(FeatureNetwork):
             if i in self.taps: maps.append(x)
         return maps
 
-# %% ../nbs/09_losses.ipynb #12ab655b
+# %% ../nbs/09_losses.ipynb #ce59bce2
 class VGG19Features(FeatureNetwork):
     "torchvision's VGG19 at relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1, and nothing behind."
     name, taps = "vgg19", (1, 6, 11, 20, 29)
@@ -206,7 +206,7 @@ class VGG19Features(FeatureNetwork):
             if i in self.taps: maps.append(x)
         return maps
 
-# %% ../nbs/09_losses.ipynb #b38ac220
+# %% ../nbs/09_losses.ipynb #f3359563
 VGG19_FILE = "vgg19-dcbb9e9d.pth"       # as torchvision names it
 
 
@@ -238,7 +238,7 @@ def _load_vgg19() -> VGG19Features | str:
         why = type(error).__name__
         raise UserError(f"{path}: not torchvision's vgg19 weights ({why}); remove it") from error
 
-# %% ../nbs/09_losses.ipynb #058e6f99
+# %% ../nbs/09_losses.ipynb #5f5089f4
 def feature_network(
     name: str,         # "vgg19" or "lite0"
 ) -> FeatureNetwork:   # its .name says which network it really is
@@ -254,7 +254,7 @@ def feature_network(
     _missing[name] = network
     return Lite0Features()
 
-# %% ../nbs/09_losses.ipynb #79e33b17
+# %% ../nbs/09_losses.ipynb #02bd9ae8
 def _check_maps(fake: list, target: list):
     "Raise `ValueError` unless the two lists hold maps of the same shapes."
     if len(fake) != len(target) or not fake:
@@ -271,7 +271,7 @@ def perceptual_loss(
     _check_maps(features_fake, features_target)
     return sum(F.l1_loss(x, y) for x, y in zip(features_fake, features_target))
 
-# %% ../nbs/09_losses.ipynb #a55addf7
+# %% ../nbs/09_losses.ipynb #65708419
 def gram_matrix(
     features: Tensor,  # (b, c, h, w)
 ) -> Tensor:           # (b, c, c), symmetric
@@ -292,7 +292,7 @@ def style_loss(
     return sum(F.l1_loss(gram_matrix(x), gram_matrix(y))
                for x, y in zip(features_fake, features_target))
 
-# %% ../nbs/09_losses.ipynb #67a98369
+# %% ../nbs/09_losses.ipynb #a404fc33
 def generator_losses(
     fake: Tensor,             # (b, 3, h, w) in [-1, 1]
     target: Tensor,           # (b, 3, h, w) in [-1, 1]
@@ -312,7 +312,7 @@ def generator_losses(
                 perc=perceptual_loss(features_fake, features_target),
                 style=style_loss(features_fake, features_target))
 
-# %% ../nbs/09_losses.ipynb #d6acd416
+# %% ../nbs/09_losses.ipynb #00b5c47e
 def lambdas(
     config: TrainConfig,  # λ_tr, λ_rec, λ_adv
     network: str,         # `phi.name`: whose features L_perc and L_style compare

@@ -100,6 +100,22 @@ def test_public_functions_are_documented(name):
             assert thing.__doc__ and not thing.__doc__.startswith(f"{n}("), f"{name}.{n} has no docstring"
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_tensors_are_documented_with_their_shapes(name):
+    "Every tensor that a public function takes or returns: what it is, and its shape in brackets."
+    from fastcore.docments import docments
+    module, missing = importlib.import_module(f"refcolor.{name}"), []
+    for n in module.__all__:
+        thing = getattr(module, n)
+        if not inspect.isfunction(thing): continue
+        for parameter, d in docments(thing, full=True, returns=False).items():
+            if "Tensor" in str(d.anno) and not re.search(r"\(.*\)|any shape", str(d.docment)):
+                missing.append(f"{n}({parameter})")
+            if d.anno is inspect.Parameter.empty and not d.docment and parameter not in ("args", "argv"):
+                missing.append(f"{n}({parameter})")
+    assert not missing, missing
+
+
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if "#| exercise" in p.read_text(encoding="utf-8")], ids=lambda p: p.stem)
 def test_exercises_fail_until_solved(path, tmp_path):
     """Each exercise raises as it stands; with its solution in place of the student's lines, its check passes."""
