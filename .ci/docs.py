@@ -25,6 +25,7 @@ def _table(thing) -> list:
     rows = []
     for name, p in parameters.items():
         if name == "self" or (name == "return" and inspect.isclass(thing)): continue
+        if not (p.docment or _name(p.anno)): continue               # *args of a named tuple
         default = "" if p.default is inspect.Parameter.empty else f"`{p.default!r}`"
         if name == "return":
             if not p.docment: continue
