@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['appearance_transform', 'spatial_transform', 'Triple', 'noise_size', 'self_reference', 'follow_points']
 
-# %% ../nbs/04_augment.ipynb #8c51c29f
+# %% ../nbs/04_augment.ipynb #f57dafad
 from typing import NamedTuple
 
-# %% ../nbs/04_augment.ipynb #af64866f
+# %% ../nbs/04_augment.ipynb #e341e22a
 import torch
 from torch import Tensor
 
-# %% ../nbs/04_augment.ipynb #19e5ed7f
+# %% ../nbs/04_augment.ipynb #23a1c05e
 from .core import DataConfig
 from .tps import pixel_centres, sampling_grid, warp
 
-# %% ../nbs/04_augment.ipynb #d00e92ef
+# %% ../nbs/04_augment.ipynb #be5696b9
 def _check_image(image: Tensor, channels: int, name: str):
     "Raise `ValueError` unless `image` is floating (b, channels, h, w) in [-1, 1]."
     if image.ndim != 4 or image.shape[1] != channels or not image.is_floating_point():
@@ -35,7 +35,7 @@ def _check_noise(noise: Tensor, b: int, n: int):
     if noise.device.type == "cpu" and noise.numel() and not noise.abs().max() <= 1:
         raise ValueError(f"noise: expected values in [-1, 1], got up to {noise.abs().max():.3g}")
 
-# %% ../nbs/04_augment.ipynb #bee593b8
+# %% ../nbs/04_augment.ipynb #cf8b8def
 def appearance_transform(
     image: Tensor,                 # (b, 3, h, w) in [-1, 1]
     strength: float = 50 / 127.5,  # largest offset in [-1, 1] units; 50 of 255 grey levels
@@ -50,7 +50,7 @@ def appearance_transform(
     _check_noise(noise, len(image), 3)
     return (image + strength * noise.to(image)[:, :, None, None]).clamp(-1, 1)
 
-# %% ../nbs/04_augment.ipynb #49d4a911
+# %% ../nbs/04_augment.ipynb #e8b483b4
 def spatial_transform(
     image: Tensor,           # (b, c, h, w) in [-1, 1]
     displacement: Tensor,    # of the control points (b, side², 2), in units of [-1, 1]
@@ -63,7 +63,7 @@ def spatial_transform(
     grid = sampling_grid(displacement.to(image.device), *image.shape[-2:])
     return warp(image, grid, padding), grid
 
-# %% ../nbs/04_augment.ipynb #dfaeaef2
+# %% ../nbs/04_augment.ipynb #340d64a4
 class Triple(NamedTuple):
     "What one training step sees, and the correspondence that it carries."
     sketch: Tensor     # I_s (b, 1, h, w) in [-1, 1], ink is -1
@@ -78,7 +78,7 @@ def noise_size(
     "Count the random numbers of one triple: three offsets, two per control point."
     return 3 + 2 * config.control ** 2
 
-# %% ../nbs/04_augment.ipynb #908762d5
+# %% ../nbs/04_augment.ipynb #fc7e5633
 def self_reference(
     image: Tensor,                # I (b, 3, h, w) in [-1, 1]
     sketch: Tensor,               # I_s, drawn from the *unjittered* image (b, 1, h, w) in [-1, 1]
@@ -91,6 +91,9 @@ def self_reference(
     if sketch[:, 0].shape != image[:, 0].shape:
         raise ValueError(f"sketch: expected the image's batch and size {tuple(image[:, 0].shape)}, "
                          f"got {tuple(sketch[:, 0].shape)}")
+    # one blank page may occur; a batch of them is a mistake, such as ink for paper in [0, 1]
+    if sketch.device.type == "cpu" and sketch.numel() and sketch.amin() > 0:
+        raise ValueError("sketch: expected paper 1 and ink −1, got no ink in the whole batch")
     if noise is None: noise = torch.rand(len(image), noise_size(config)) * 2 - 1
     _check_noise(noise, len(image), noise_size(config))
     target = appearance_transform(image, config.appearance, noise[:, :3])
@@ -98,7 +101,7 @@ def self_reference(
     reference, grid = spatial_transform(target, displacement, config.padding)
     return Triple(sketch, target, reference, grid)
 
-# %% ../nbs/04_augment.ipynb #ffbaaaa8
+# %% ../nbs/04_augment.ipynb #f0e92c93
 def _check_follow(grid: Tensor, points: Tensor):
     "Raise `ValueError` unless grid is (b, h, w, 2) with h, w ≥ 2, and points (b, m, 2)."
     if grid.ndim != 4 or grid.shape[-1] != 2 or min(grid.shape[1:3]) < 2:
@@ -106,7 +109,7 @@ def _check_follow(grid: Tensor, points: Tensor):
     if points.ndim != 3 or points.shape[::2] != (len(grid), 2):
         raise ValueError(f"points: expected ({len(grid)}, m, 2), got {tuple(points.shape)}")
 
-# %% ../nbs/04_augment.ipynb #7060c791
+# %% ../nbs/04_augment.ipynb #1ea9bc59
 def follow_points(
     grid: Tensor,     # of a triple (b, h, w, 2)
     points: Tensor,   # positions in the target (b, m, 2), (x, y) in [-1, 1]

@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['letterbox', 'ink_of', 'colorize', 'default_weights']
 
-# %% ../nbs/13_colorize.ipynb #cab2a926
+# %% ../nbs/13_colorize.ipynb #98452a27
 from pathlib import Path
 
-# %% ../nbs/13_colorize.ipynb #f9c6cb2f
+# %% ../nbs/13_colorize.ipynb #a2808b33
 import numpy as np
 import torch
 from PIL import Image
 
-# %% ../nbs/13_colorize.ipynb #905b4bd9
+# %% ../nbs/13_colorize.ipynb #0c0ce125
 from .core import UserError, to_image, to_tensor
 from .data import on_white, open_picture
 from .generator import Generator, load_generator
 
-# %% ../nbs/13_colorize.ipynb #72a7c877
+# %% ../nbs/13_colorize.ipynb #45e6b9c6
 def letterbox(
     image: Image.Image,
     size: int,           # side of the square, pixels
@@ -32,7 +32,7 @@ def letterbox(
     square.paste(image.resize((w, h), kernel), (left, top))
     return square, (left, top, left + w, top + h)
 
-# %% ../nbs/13_colorize.ipynb #2be4d2ea
+# %% ../nbs/13_colorize.ipynb #6c6ea00c
 def ink_of(
     sketch: Image.Image,  # mode L
 ) -> Image.Image:         # mode L: paper is 255
@@ -41,18 +41,19 @@ def ink_of(
     paper = max(float(np.quantile(array, 0.95)), 1.)
     return Image.fromarray((array / paper * 255).clip(0, 255).round().astype(np.uint8))
 
-# %% ../nbs/13_colorize.ipynb #b4083ad3
+# %% ../nbs/13_colorize.ipynb #6003c46c
 @torch.no_grad()
 def colorize(
     sketch: Image.Image,     # any size and mode
     reference: Image.Image,  # any size and mode
     weights=None,            # a run's folder, a checkpoint, a Generator; None: `default_weights()`
 ) -> Image.Image:            # RGB, of the sketch's size
-    "Colour a sketch with the colours of a reference."
+    "Colour a sketch with the colours of a reference; raises `UserError` if there is no ink in it."
     generator = weights
     if not isinstance(weights, Generator): generator = load_generator(weights or default_weights())
     size = generator.config.size
     lines = ink_of(on_white(sketch).convert("L"))
+    if lines.getextrema()[0] > 200: raise UserError("sketch: it is blank, there is nothing to colour")
     small, box = letterbox(lines, size)
     reference, _ = letterbox(on_white(reference), size)
     fake = to_image(generator(to_tensor(small), to_tensor(reference), need_logits=False).fake)

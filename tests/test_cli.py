@@ -27,7 +27,9 @@ def run_folder(tmp_path_factory):
 @pytest.fixture
 def pictures(tmp_path):
     sketch, reference = tmp_path / "sketch.png", tmp_path / "reference.jpg"
-    Image.fromarray(np.full((50, 90), 255, np.uint8)).save(sketch)
+    drawing = Image.new("L", (90, 50), 255)
+    drawing.paste(0, (40, 10, 43, 40))
+    drawing.save(sketch)
     Image.new("RGB", (40, 30), "tomato").save(reference)
     return sketch, reference
 
@@ -75,6 +77,7 @@ BAD = {
     "a folder as reference": (["colorize", "--sketch", "{picture}", "--reference", "{tmp}", "--out", "o.png", "--weights", "{run}"], "is a folder"),
     "not an image": (["colorize", "--sketch", "{text}", "--reference", "{picture}", "--out", "o.png", "--weights", "{run}"], "not an image"),
     "half an image": (["colorize", "--sketch", "{half}", "--reference", "{picture}", "--out", "o.png", "--weights", "{run}"], "cannot read"),
+    "a blank sketch": (["colorize", "--sketch", "{blank}", "--reference", "{picture}", "--out", "o.png", "--weights", "{run}"], "it is blank"),
     "no weights there": (["colorize", "--sketch", "{picture}", "--reference", "{picture}", "--out", "o.png", "--weights", "{tmp}"], "no generator.safetensors"),
     "no format for out": (["colorize", "--sketch", "{picture}", "--reference", "{picture}", "--out", "o.xyz", "--weights", "{run}"], "suffix of an image format"),
     "damaged weights": (["colorize", "--sketch", "{picture}", "--reference", "{picture}", "--out", "o.png", "--weights", "{damaged}"], "damaged"),
@@ -103,6 +106,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(case, run_folder, tmp_path, monke
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(picture)
     text.write_text("not a picture")
     half.write_bytes(picture.read_bytes()[:2000])
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (30, 40), "white").save(blank)
     damaged, other, empty, foreign, tmp = (tmp_path / n for n in ("damaged", "other", "empty", "foreign", "tmp"))
     for folder in (damaged, other): shutil.copytree(run_folder / "last", folder)
     (damaged / "generator.safetensors").write_bytes(b"\0" * 100)
@@ -110,7 +115,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(case, run_folder, tmp_path, monke
     (other / "preset.json").write_text(json.dumps(preset_to_dict(SMALL)))
     for folder in (empty, foreign, tmp): folder.mkdir()
     (foreign / "thesis.txt").write_text("do not delete")
-    names = dict(picture=picture, text=text, half=half, damaged=damaged, other=other, empty=empty, foreign=foreign, tmp=tmp, run=run_folder)
+    names = dict(blank=blank, picture=picture, text=text, half=half, damaged=damaged, other=other, empty=empty, foreign=foreign, tmp=tmp, run=run_folder)
     monkeypatch.chdir(tmp)
     try: code = main([a.format(**names) for a in arguments])
     except SystemExit as e: code = e.code
