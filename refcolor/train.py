@@ -6,7 +6,7 @@
 __all__ = ['batch_index', 'make_triple', 'discriminator_step', 'faded_lambdas', 'gradient_norms', 'replace_link',
            'save_checkpoint', 'Interrupted', 'Diverged', 'Learner']
 
-# %% ../nbs/10_train.ipynb #bce2044c
+# %% ../nbs/10_train.ipynb #68868908
 import contextlib
 import copy
 import json
@@ -18,13 +18,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-# %% ../nbs/10_train.ipynb #5369358e
+# %% ../nbs/10_train.ipynb #07b47881
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-# %% ../nbs/10_train.ipynb #a8b7261c
+# %% ../nbs/10_train.ipynb #be5e6366
 from .augment import Triple, noise_size, self_reference
 from .core import (Preset, UserError, image_rows, preset_from_dict,
                            preset_to_dict, progress, uniform)
@@ -34,7 +34,7 @@ from .losses import (feature_network, gan_loss, generator_losses, gradient_norm,
                              total_loss)
 from .sketch import random_sigma, xdog
 
-# %% ../nbs/10_train.ipynb #5c1b9eda
+# %% ../nbs/10_train.ipynb #b5639af9
 def batch_index(
     n: int,      # images in the data set
     batch: int,  # images in a batch
@@ -46,7 +46,7 @@ def batch_index(
     orders = {e: np.random.default_rng([seed, e]).permutation(n) for e in {p // n for p in places}}
     return [int(orders[p // n][p % n]) for p in places]
 
-# %% ../nbs/10_train.ipynb #f38225fb
+# %% ../nbs/10_train.ipynb #6672514b
 def make_triple(
     dataset,        # anything with `batch(index)`, from `refcolor.data`
     index,          # which images (b,)
@@ -60,7 +60,7 @@ def make_triple(
     if line is None: line = xdog(image, random_sigma(noise[:, -1]))
     return self_reference(image, line, config, noise[:, :-1])
 
-# %% ../nbs/10_train.ipynb #a6e26d7a
+# %% ../nbs/10_train.ipynb #9be9e462
 def discriminator_step(
     discriminator: nn.Module,
     optimizer,           # of the discriminator
@@ -78,7 +78,7 @@ def discriminator_step(
     return {"loss/adv_d": loss.detach(), "D(real)": real_score.detach().mean(),
             "D(fake)": fake_score.detach().mean()}
 
-# %% ../nbs/10_train.ipynb #57b95d89
+# %% ../nbs/10_train.ipynb #41ff7929
 def faded_lambdas(
     config,          # TrainConfig
     step: int,
@@ -89,7 +89,7 @@ def faded_lambdas(
     if config.fade_tr: λ["tr"] *= max(0., 1 - step / (config.fade_tr * config.steps))
     return λ
 
-# %% ../nbs/10_train.ipynb #3f1b4be0
+# %% ../nbs/10_train.ipynb #fc027d81
 def gradient_norms(
     terms: dict,            # of `losses.generator_losses`
     weights: dict,          # of `faded_lambdas`
@@ -102,7 +102,7 @@ def gradient_norms(
         log["grad_logits/tr"] = gradient_norm(weights["tr"] * terms["tr"], logits)
     return log
 
-# %% ../nbs/10_train.ipynb #a57c5d57
+# %% ../nbs/10_train.ipynb #725f1d8a
 def _flat_optimizer(optimizer) -> dict:
     "An optimiser's state as named tensors, which safetensors can hold."
     states = optimizer.state_dict()["state"]
@@ -129,7 +129,7 @@ def replace_link(
     temporary.symlink_to(target)
     temporary.replace(link)
 
-# %% ../nbs/10_train.ipynb #c9f32f8c
+# %% ../nbs/10_train.ipynb #a757c5e0
 def save_checkpoint(
     out: Path,        # folder of the run
     step: int,
@@ -158,7 +158,7 @@ def save_checkpoint(
     replace_link(out / "last", final.name)
     for old in sorted(out.glob("step-*"), key=lambda p: int(p.name[5:]))[:-keep]: shutil.rmtree(old)
 
-# %% ../nbs/10_train.ipynb #75d2bc51
+# %% ../nbs/10_train.ipynb #d458864e
 class Interrupted(UserError):
     "The run was asked to stop, and has saved its state."
 
@@ -166,7 +166,7 @@ class Interrupted(UserError):
 class Diverged(UserError):
     "A loss is not finite any more."
 
-# %% ../nbs/10_train.ipynb #264678b8
+# %% ../nbs/10_train.ipynb #a49db24c
 class Learner:
     "Two networks, their optimisers, and the steps that train them."
     def __init__(self,
@@ -238,7 +238,7 @@ class Learner:
         for mean, new in zip(self.averaged.parameters(), self.generator.parameters()):
             mean.lerp_(new, 1 - decay)
 
-# %% ../nbs/10_train.ipynb #0619d314
+# %% ../nbs/10_train.ipynb #502b384b
 def _networks(self) -> dict:
     "What is saved, by file name."
     return dict(generator=self.averaged, generator_raw=self.generator,
@@ -251,7 +251,7 @@ def _save(self):
     optimizers = dict(optimizer_g=self.opt_g, optimizer_d=self.opt_d)
     save_checkpoint(self.out, self.steps_done, _networks(self), optimizers, self.preset, state)
 
-# %% ../nbs/10_train.ipynb #e0730cae
+# %% ../nbs/10_train.ipynb #faed5c32
 def _resume(self):
     "Go on from out/last; raises `UserError` if there is none, or if it belongs to another run."
     last = self.out / "last"
@@ -285,7 +285,7 @@ def _forget_after(log: Path, step: int):
             if json.loads(line)["step"] <= step: kept.append(line)
     if kept != lines: log.write_text("".join(kept))
 
-# %% ../nbs/10_train.ipynb #057d02a2
+# %% ../nbs/10_train.ipynb #eb1d2cbd
 def _sample(self):
     "Save sketch | reference | fake | true answer of the held-out pairs, by the averaged weights."
     sketch, reference, truth = (x[:4] for x in self.held_out)
@@ -298,7 +298,7 @@ def _sample(self):
 
 Learner.save, Learner.resume, Learner.sample = _save, _resume, _sample
 
-# %% ../nbs/10_train.ipynb #6a565aba
+# %% ../nbs/10_train.ipynb #c21e2571
 @contextlib.contextmanager
 def _listen():
     "Yield a list that fills when SIGINT or SIGTERM comes; a second one stops at once."
@@ -312,7 +312,7 @@ def _listen():
     finally:
         for s, handler in old.items(): signal.signal(s, handler)
 
-# %% ../nbs/10_train.ipynb #9757bd9e
+# %% ../nbs/10_train.ipynb #2389c47b
 def _fit(self, resume: bool = False):
     "Train until `preset.train.steps` steps are done in all; log, sample and save along the way."
     steps = self.preset.train.steps
