@@ -30,10 +30,8 @@ lab: install    ## open the course in JupyterLab
 docs: install   ## build the documentation site: _site/
 	$(BIN)/mkdocs build --strict
 
-publish: install ## put the demo's result and pictures into nbs/, where the README reads them
-	mkdir -p nbs/results nbs/images
-	cp runs/demo/result.json nbs/results/demo.json
-	cp runs/demo/demo.png runs/demo/attention.png runs/demo/losses.png nbs/images/
+publish: install ## put the demo's result and pictures into nbs/, its weights into the package
+	$(BIN)/python .ci/publish.py runs/demo
 
 export: install ## notebooks -> refcolor/*.py
 	$(BIN)/nbdev_export
