@@ -18,6 +18,7 @@ def main(run: Path):
     weights.mkdir(parents=True, exist_ok=True)
     half = {k: v.half().contiguous() for k, v in load_file(run / "last/generator.safetensors").items()}
     save_file(half, weights / "generator.safetensors")
+    (weights / "generator.safetensors").chmod(0o644)
     shutil.copy(run / "last/preset.json", weights)
     # what was measured for these weights goes wherever they go
     shutil.copy(run / "result.json", weights)
