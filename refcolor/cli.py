@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODULES', 'write_atomically', 'demo_pictures', 'save_figure', 'titled_sheet', 'loss_curves', 'say', 'data_note',
-           'peak_memory_gb', 'run_demo', 'run_train', 'run_colorize', 'run_evaluate', 'run_data', 'Parser', 'positive',
-           'make_parser', 'main']
+           'peak_memory_gb', 'run_demo', 'run_train', 'run_colorize', 'evaluate_weights', 'run_evaluate',
+           'check_report', 'run_data', 'data_check', 'data_show', 'Parser', 'positive', 'make_parser', 'main']
 
 # %% ../nbs/17_cli.ipynb #ca09d408
 import argparse
@@ -27,11 +27,16 @@ from PIL import Image
 # %% ../nbs/17_cli.ipynb #566a364e
 from .attention import attention_figure, part_point
 from .colorize import colorize, default_weights, open_picture
-from .core import PRESETS, UserError, image_rows, save_result
-from .data import STYLES, attribution, cross_pairs, dataset_names, open_dataset
-from .evaluate import PARTS, evaluate, metrics_table
+from .augment import noise_size, self_reference
+from .core import PRESETS, UserError, image_rows, save_result, uniform
+from .data import (STYLES, attribution, check_dataset, cross_pairs, dataset_names,
+                           fetch_dataset, open_dataset, report_lines)
+from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, measure_all,
+                               metrics_table, open_sources, processes, second_look)
+from .fid import feature_extractor
 from .generator import load_generator, load_preset
-from .train import Interrupted, Learner
+from .sketch import xdog
+from .train import Interrupted, Learner, TensorBoard
 
 # %% ../nbs/17_cli.ipynb #c3bfbadf
 def write_atomically(
@@ -179,33 +184,38 @@ def run_train(args) -> dict:
     "Train a preset on a data set."
     preset = PRESETS[args.preset]
     batch = args.batch or preset.train.batch
-    t = replace(preset.train, steps=args.steps, batch=batch, gan_mode=args.gan_mode)
+    t = replace(preset.train, steps=args.steps, batch=batch, gan_mode=args.gan_mode,
+                lr_decay=0.5 if args.lr_decay else 1.)
     preset = replace(preset, train=t)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try: torch.empty(1, device=device)
+    try: torch.empty(1, device=args.device)
     except (RuntimeError, AssertionError):
-        raise UserError(f"--device {device}: not available here; leave --device out") from None
+        raise UserError(f"--device {args.device}: not available here; leave --device out") from None
+    if args.data in STYLES and batch > preset.data.characters:
+        raise UserError(f"--batch {batch} is larger than the data set: {preset.data.characters}")
     out = Path(args.out)
     if not args.resume and (out / "config.json").exists():
         raise UserError(f"{out} holds another run: use --resume, or another --out")
-    if args.resume and not (out / "last").exists():
-        raise UserError(f"--resume: no checkpoint in {out}")
+    if args.resume and not (out / args.resume / "state.json").exists():
+        raise UserError(f"--resume: no checkpoint {args.resume} in {out}")
     size = preset.model.size
-    train_set = open_dataset(args.data, args.root, "train", size, preset.data.characters)
+    train_set = open_dataset(args.data, args.root, "train", size, preset.data.characters,
+                             args.strict)
     held_out = None
     if args.data in STYLES:
         held_out = cross_pairs(open_dataset(args.data, args.root, "valid", size), 4)[:3]
     say(data_note(args.data))
-    learner = Learner(preset, train_set, out, args.seed, held_out, device, args.precision,
-                      {"data": args.data, "root": str(args.root) if args.root else None})
-    learner.save_every = args.save_every
+    source = {"data": args.data, "root": str(args.root) if args.root else None}
+    learner = Learner(preset, train_set, out, args.seed, held_out, args.device, args.precision,
+                      source, args.accumulate, args.workers, args.save_every)
+    if args.tensorboard: learner.callbacks.append(TensorBoard())
     if args.resume:
-        learner.resume()
+        learner.resume(args.resume)
         if learner.steps_done >= args.steps:
             say(f"{out} is finished: {learner.steps_done} steps are done")
             return {"out": str(out), "steps": learner.steps_done}
     learner.fit(resume=args.resume)
-    say(f"trained {learner.steps_done} steps in {learner.seconds:.0f} s; weights: {out}/last")
+    if learner.processes.is_main_process:
+        say(f"trained {learner.steps_done} steps in {learner.seconds:.0f} s; weights: {out}/last")
     return {"out": str(out), "steps": learner.steps_done, "seconds": round(learner.seconds, 1)}
 
 # %% ../nbs/17_cli.ipynb #1a4e562b
@@ -224,30 +234,95 @@ def run_colorize(args) -> dict:
     return {"out": str(out), "size": list(result.size), "weights": str(weights)}
 
 # %% ../nbs/17_cli.ipynb #a65ba391
+def evaluate_weights(weights: Path, args, device: str, extractor) -> tuple:
+    "Measure one model: its generator, its sources, its evaluation."
+    generator, size = load_generator(weights).to(device), load_preset(weights).model.size
+    sources = open_sources(args.data, size, args.n, args.root, args.sketches, args.references,
+                           args.truths, args.skip_bad)
+    return generator, sources, measure_all(generator, sources, extractor, args.distance)
+
+
 def run_evaluate(args) -> dict:
-    "Measure weights on cross pairs whose true answer is known."
-    generator, preset = load_generator(args.weights), load_preset(args.weights)
-    if args.data not in STYLES:
-        raise UserError(f"evaluate: only data sets with a true answer: {', '.join(STYLES)}")
-    dataset = open_dataset(args.data, args.root, "test", preset.model.size)
-    result = evaluate(generator, dataset, args.n)
-    say(metrics_table(result))
-    return {"data": args.data, "weights": str(args.weights), **result}
+    "Measure weights against the truth, part by part, and as a crowd; nothing is changed."
+    weights = Path(args.weights or default_weights())
+    given = [weights] + ([args.against] if args.against else [])
+    for path in given: load_preset(path)                           # mistakes first, then work
+    if args.report: check_report(args.report, given)
+    rank, _ = processes()
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    extractor = None if args.distance == "none" else feature_extractor(args.features, device)
+    if rank: args.json = False
+    else: say(data_note(args.data) if not args.sketches else f"data: {args.sketches}")
+    generator, sources, ours = evaluate_weights(weights, args, device, extractor)
+    result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
+    generators, comparison = [generator], None
+    if args.against:
+        other, _, theirs = evaluate_weights(args.against, args, device, extractor)
+        generators.append(other)
+        comparison = compare(ours, theirs)
+        result |= {"against": str(args.against), "comparison": comparison,
+                   "second_look": second_look(comparison)}
+    if rank: return result
+    say(f"{ours.result['n']} pairs\n{metrics_table(ours.result)}")
+    if comparison: say(f"\n{weights} (ours) against {args.against} (theirs), pair by pair:\n"
+                       f"{comparison_table(comparison)}")
+    if result.get("second_look"): say(result["second_look"])
+    if args.report:
+        about = {k: str(result[k]) for k in ("weights", "against", "data", "n") if k in result}
+        if args.data in STYLES and not args.sketches: about["pictures"] = attribution(args.data)
+        page = html_report("refcolor evaluate", ours, generators, sources, about, comparison)
+        write_atomically(args.report, lambda p: Path(p).write_text(page, encoding="utf-8"))
+        say(f"report: {args.report}")
+    return result
 
 
+def check_report(report: Path, weights: list):
+    "Raise `UserError` if the report would change a folder of weights, or is no page."
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--report {report}: give it the suffix .html")
+    for folder in (Path(w).resolve() for w in weights):
+        if folder in report.resolve().parents:
+            raise UserError(f"--report {report} lies in the weights folder {folder}, which an "
+                            "evaluation never changes: write it elsewhere")
+
+# %% ../nbs/17_cli.ipynb #cc56d5ee
 def run_data(args) -> dict:
-    "List the data sets, or show one as a contact sheet."
+    "List the data sets, or check, show or fetch one."
     if args.action == "list":
         for name, note in dataset_names().items(): say(f"{name:12} {note}")
         return dataset_names()
-    if not args.name: raise UserError("data show: which? " + ", ".join(dataset_names()))
-    dataset = open_dataset(args.name, args.root, "train", 128, min(8, args.n))
-    image, line, _ = dataset.batch(range(min(8, len(dataset))))
-    out = Path(args.out or f"{args.name}.png")
-    rows = [list(image)] + ([list(line)] if line is not None else [])
-    write_atomically(out, image_rows(rows).save)
-    say(f"wrote {out}")
-    return {"out": str(out)}
+    if not args.name: raise UserError(f"data {args.action}: which? " + ", ".join(dataset_names()))
+    if args.action == "check": return data_check(args)
+    if args.action == "show": return data_show(args)
+    done = fetch_dataset(args.name, args.root)
+    say(done)
+    return {"done": done}
+
+
+def data_check(args) -> dict:
+    "Say what is there and what is missing; raises `UserError` if the set is not whole."
+    report = check_dataset(args.name, args.root)
+    for line in report_lines(report): say(line)
+    if report["ok"]: return report
+    if args.json: print(json.dumps(report))
+    raise UserError(f"{args.name}: {len(report['missing'])} missing, {len(report['unreadable'])} "
+                    "unreadable, named above")
+
+
+def data_show(args) -> dict:
+    "Write a contact sheet: image, sketch, target, reference."
+    dataset, config = open_dataset(args.name, args.root, "train", 128, args.n), PRESETS["PAPER"].data
+    n = min(args.n, len(dataset))
+    index = [i * len(dataset) // n for i in range(n)]
+    image, line, _ = dataset.batch(index)
+    triple = self_reference(image, xdog(image) if line is None else line, config,
+                            uniform(0, 0, index, noise_size(config)))
+    sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
+    figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
+    out = Path(args.out or f"{args.name.partition(':')[0]}.png")
+    write_atomically(out, lambda p: save_figure(figure, p, dpi=100))
+    say(f"wrote {out}: {n} of {len(dataset)} pictures")
+    return {"out": str(out), "n": n, "of": len(dataset)}
 
 # %% ../nbs/17_cli.ipynb #b48d69da
 class Parser(argparse.ArgumentParser):
@@ -289,15 +364,23 @@ def make_parser() -> Parser:
     p.add_argument("--preset", default="TINY", choices=sorted(PRESETS), help="networks, training")
     p.add_argument("--data", default="avatars", **data)
     p.add_argument("--root", **root)
+    p.add_argument("--strict", action="store_true", help="stop at an unreadable file of --root")
     p.add_argument("--out", type=Path, required=True, help="folder of the run")
     p.add_argument("--steps", type=positive, default=1500, help="in all")
     p.add_argument("--batch", type=positive, default=None, help="images per step")
     p.add_argument("--seed", type=int, default=0, help="of weights, order and draws")
     p.add_argument("--save-every", type=positive, default=500, help="steps between checkpoints")
-    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    p.add_argument("--resume", nargs="?", const="last", default=False, metavar="CHECKPOINT",
+                   help="go on from a checkpoint in --out; the last one if none is named")
     p.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: autocast")
     p.add_argument("--device", default=None, help="cpu, cuda, …; the best there is if not given")
     p.add_argument("--gan-mode", default="lsgan", choices=["lsgan", "vanilla"], help="of Eq. 8")
+    p.add_argument("--lr-decay", action="store_true",
+                   help="let the learning rates fall to 0 over the second half")
+    p.add_argument("--accumulate", type=positive, default=1, metavar="K",
+                   help="compute each batch in K pieces: less memory, the same gradients")
+    p.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
+    p.add_argument("--tensorboard", action="store_true", help="TensorBoard event files in --out")
 
     p = command("colorize", run_colorize)
     p.add_argument("--sketch", type=Path, required=True, help="image file: the drawing")
@@ -307,14 +390,24 @@ def make_parser() -> Parser:
                    help="a run's folder or a checkpoint, else runs/demo")
 
     p = command("evaluate", run_evaluate)
-    p.add_argument("--weights", type=Path, required=True, help="a run's folder or a checkpoint")
+    p.add_argument("--weights", type=Path, default=None,
+                   help="a run's folder or a checkpoint, else those of refcolor colorize")
+    p.add_argument("--against", type=Path, default=None, help="other weights, on the same pairs")
     p.add_argument("--data", default="avatars", **data)
     p.add_argument("--root", **root)
-    p.add_argument("--n", type=positive, default=128, help="cross pairs")
+    p.add_argument("--sketches", type=Path, default=None, help="instead of --data: a folder, …")
+    p.add_argument("--references", type=Path, default=None, help="… one of as many references, …")
+    p.add_argument("--truths", type=Path, default=None, help="… one of true answers, same names")
+    p.add_argument("--n", type=positive, default=128, help="pairs")
+    p.add_argument("--features", default="lite0", help="network of the distances: lite0, inception")
+    p.add_argument("--distance", default="auto", choices=["auto", "frechet", "kernel", "none"],
+                   help="between the crowds of outputs and true pictures; auto: both")
+    p.add_argument("--report", type=Path, default=None, help="HTML file to write")
+    p.add_argument("--skip-bad", action="store_true", help="leave out unreadable pictures")
 
     p = command("data", run_data)
-    p.add_argument("action", choices=["list", "show"])
-    p.add_argument("name", nargs="?", default=None, help="of the data set to show")
+    p.add_argument("action", choices=["list", "check", "show", "fetch"])
+    p.add_argument("name", nargs="?", default=None, help="of the data set, as `data list` has it")
     p.add_argument("--root", **root)
     p.add_argument("--out", type=Path, default=None, help="picture to write")
     p.add_argument("--n", type=positive, default=8, help="images to show")

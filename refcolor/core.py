@@ -87,17 +87,20 @@ class DataConfig:
 # %% ../nbs/00_core.ipynb #d75d6f29
 @dataclass(frozen=True)
 class TrainConfig:
-    "The optimisation. λ_perc and λ_style belong to a feature network: see `FEATURE_LAMBDAS`."
+    "The optimisation."
     batch: int = 16
     steps: int = 100_000
     lr_g: float = 1e-4          # Adam, generator
     lr_d: float = 2e-4          # Adam, discriminator
+    lr_decay: float = 1.        # both fall linearly to 0 from this share of the run on; 1: they stay
     betas: tuple = (0.5, 0.999)
     gan_mode: str = "lsgan"     # Eq. 8 as "lsgan" or "vanilla"
     features: str = "vgg19"     # network of Eq. 9 and 10: "vgg19" or "lite0"
     lambda_tr: float = 1.
     lambda_rec: float = 30.
     lambda_adv: float = 1.
+    lambda_perc: float | None = None  # None: what `FEATURE_LAMBDAS` has for the network
+    lambda_style: float | None = None # likewise
     margin: float = 12.         # γ of Eq. 6
     fade_tr: float = 0.         # λ_tr falls linearly to 0 at this share of the run; 0: it stays
     ema: float = 0.999          # decay of the averaged weights

@@ -131,8 +131,11 @@ class FeatureNetwork(nn.Module):
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < 16:
             got = tuple(image.shape)
             raise ValueError(f"image: expected (b, 3, h, w) of at least 16×16, got {got}")
-        if not image.is_floating_point() or image.detach().abs().max() > 1.1:    # some overshoot
-            got = f"{image.dtype} up to {image.detach().abs().max():g}"
+        if not image.is_floating_point():
+            raise ValueError(f"image: expected floats in [-1, 1], got {image.dtype}")
+        # an accelerator would have to stop and wait for this look at the values
+        if image.device.type == "cpu" and image.detach().abs().max() > 1.1:      # some overshoot
+            got = f"values up to {image.detach().abs().max():g}"
             raise ValueError(f"image: expected floats in [-1, 1], got {got}")
         return self.maps(image)
 
@@ -320,8 +323,10 @@ def lambdas(
     "The λ of Eq. 11; raises `ValueError` for a network without λ of its own."
     if network not in FEATURE_LAMBDAS:
         raise ValueError(f"network: expected one of {sorted(FEATURE_LAMBDAS)}, got {network!r}")
-    return dict(tr=config.lambda_tr, rec=config.lambda_rec, adv=config.lambda_adv,
-                **FEATURE_LAMBDAS[network])
+    weights = dict(tr=config.lambda_tr, rec=config.lambda_rec, adv=config.lambda_adv,
+                   **FEATURE_LAMBDAS[network])
+    own = dict(perc=config.lambda_perc, style=config.lambda_style)
+    return weights | {name: value for name, value in own.items() if value is not None}
 
 
 def total_loss(
