@@ -125,7 +125,8 @@ def say(text: str):
 
 def data_note(name: str) -> str:
     "A data set's name, and whose art it is."
-    return f"data: {name}: {attribution(name)}" if name in STYLES else f"data: {name}"
+    if name in STYLES: return f"data: {name}: {attribution(name)}"
+    return f"data: {name}: {dataset_names().get(name.split(':')[0], '')}".rstrip(": ")
 
 
 def peak_memory_gb() -> float:
@@ -269,7 +270,7 @@ def run_evaluate(args) -> dict:
     if result.get("second_look"): say(result["second_look"])
     if args.report:
         about = {k: str(result[k]) for k in ("weights", "against", "data", "n") if k in result}
-        if args.data in STYLES and not args.sketches: about["pictures"] = attribution(args.data)
+        if not args.sketches: about["pictures"] = data_note(args.data)
         page = html_report("refcolor evaluate", ours, generators, sources, about, comparison)
         write_atomically(args.report, lambda p: Path(p).write_text(page, encoding="utf-8"))
         say(f"report: {args.report}")

@@ -254,6 +254,15 @@ def discriminator_loss(
     return loss, {"D(real)": real.detach().mean(), "D(fake)": fake.detach().mean()}
 
 # %% ../nbs/10_train.ipynb #faed5c32
+def _processes(cpu: bool) -> PartialState:
+    "Which process this is, of how many; raises `UserError` if the launcher started too few."
+    env = os.environ
+    if "ACCELERATE_USE_CPU" in env and "MASTER_ADDR" in env and "WORLD_SIZE" not in env:
+        raise UserError("accelerate was asked for several processes and started one; "
+                        "without GPUs it needs: accelerate launch --multi_gpu --num_processes …")
+    return PartialState(cpu=cpu or not torch.accelerator.is_available())
+
+# %% ../nbs/10_train.ipynb #4485eaa9
 class Learner:
     "Two networks, their optimisers, and the steps that train them."
     def __init__(self,
@@ -274,7 +283,7 @@ class Learner:
                             f"{len(dataset)} images")
         if precision not in ("fp32", "bf16"):
             raise UserError(f"unknown precision {precision!r}: use fp32 or bf16")
-        self.processes = PartialState(cpu=str(device) == "cpu")
+        self.processes = _processes(str(device) == "cpu")
         self.device = torch.device(device or self.processes.device)
         self.phi = feature_network(preset.train.features).to(self.device)
         # the λ follow the network that is really used

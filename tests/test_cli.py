@@ -1,10 +1,6 @@
 """The command line as a user meets it: what it writes, and one clear line for each mistake."""
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -125,32 +121,3 @@ def test_a_mistake_is_one_line_and_exit_code_2(case, run_folder, tmp_path, monke
     assert "Traceback" not in err
     assert not list(tmp.iterdir()), "something half-written was left behind"
     assert (foreign / "thesis.txt").exists()
-
-
-def test_killed_at_any_moment_a_run_goes_on_as_if_nothing_had_happened(tmp_path):
-    "SIGKILL in the middle of steps and saves; after --resume the weights are those of a run that was never killed, byte for byte."
-    command = [sys.executable, "-m", "refcolor.cli", "train", *FAST, "--steps", "6", "--save-every", "1"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*command, "--out", whole], env=env, check=True, capture_output=True)
-    process = subprocess.Popen([*command, "--out", killed], env=env, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (killed / "last").exists() and time.monotonic() < deadline: time.sleep(0.01)
-    time.sleep(0.15)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert int(os.readlink(killed / "last")[5:]) < 6, "the run ended before it was killed"
-    subprocess.run([*command, "--out", killed, "--resume"], env=env, check=True, capture_output=True)
-    for name in ("generator", "generator_raw", "discriminator", "optimizer_g"):
-        assert (whole / "last" / f"{name}.safetensors").read_bytes() == (killed / "last" / f"{name}.safetensors").read_bytes(), name
-
-
-def test_interrupt_saves_and_says_how_to_go_on(tmp_path):
-    command = [sys.executable, "-m", "refcolor.cli", "train", *FAST, "--steps", "500", "--out", tmp_path / "run"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline: time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "--resume" in err and "Traceback" not in err
-    assert (tmp_path / "run" / "last" / "generator.safetensors").exists()
