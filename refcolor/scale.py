@@ -8,7 +8,10 @@ __all__ = ['GROUPS', 'Measured', 'measure', 'flops', 'peak_flops', 'RandomPictur
            'choice_cases', 'bench', 'bench_table']
 
 # %% ../nbs/16_scale.ipynb #9167db0a
+import contextlib
 import copy
+import ctypes
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -52,6 +55,8 @@ def _memory_mb(field: str) -> float | None:
 
 def _most_memory(f: Callable) -> float | None:
     "The most memory that f needs beyond what is there, MB."
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError): ctypes.CDLL(None).malloc_trim(0)   # glibc
     try: Path("/proc/self/clear_refs").write_text("5")     # sets VmHWM back to VmRSS
     except OSError: return f() and None
     before = _memory_mb("VmRSS")
@@ -159,7 +164,8 @@ def _discriminator_alone(learner: Learner) -> Callable:
     def f():
         learner.discriminator_step([part], [part.target])
         fake = part.target.clone().requires_grad_()
-        with learner.autocast(): scores = learner.discriminator.requires_grad_(False)(fake, part.sketch)
+        judge = learner.discriminator.requires_grad_(False)
+        with learner.autocast(): scores = judge(fake, part.sketch)
         gan_loss(scores.float(), True).backward()
     return f
 

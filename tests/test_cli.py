@@ -89,7 +89,7 @@ BAD = {
     "out of another run": (["train", *FAST, "--steps", "3", "--out", "{run}"], "holds another run"),
     "resume with another batch": (["train", *FAST, "--steps", "5", "--batch", "4", "--out", "{run}", "--resume"], "another preset, batch or seed"),
     "demo into somebody's folder": (["demo", "--out", "{foreign}"], "holds no run of refcolor"),
-    "evaluate on a folder": (["evaluate", "--weights", "{run}", "--data", "folder", "--root", "{tmp}"], "true answer"),
+    "evaluate on a folder": (["evaluate", "--weights", "{run}", "--data", "folder", "--root", "{tmp}"], "no pictures in it"),
     "no command": ([], "required"),
 }
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from refcolor.cli import main
 from refcolor.core import UserError
-from refcolor.data import Folder, cache_folder, open_dataset
+from refcolor.data import cache_folder, open_dataset
 
 DRAW = "from refcolor.data import open_dataset; open_dataset('adventurer', split='valid', size=48, n=60)"
 
@@ -60,9 +60,9 @@ def pictures(tmp_path):
 
 
 def test_a_folder_is_split_without_overlap(pictures):
-    parts = [set(Folder(pictures, s, 32).paths) for s in ("train", "valid", "test")]
+    parts = [set(open_dataset("folder", pictures, s, 32).source.paths) for s in ("train", "valid", "test")]
     assert sum(map(len, parts)) == 40 == len(set.union(*parts))
-    assert Folder(pictures, "train", 32).batch([0, 1]).image.shape == (2, 3, 32, 32)
+    assert open_dataset("folder", pictures, "train", 32).batch([0, 1]).image.shape == (2, 3, 32, 32)
 
 
 def test_training_on_a_folder_extracts_sketches(pictures, tmp_path):

@@ -220,3 +220,23 @@ def test_no_images_is_an_error():
     with pytest.raises(ValueError, match="at least 2"): fid.frechet_from_images([], [], colour)
     batches = (torch.zeros(2, 3, 4, 4) for _ in range(3))               # a generator has no length
     assert fid.image_statistics(batches, colour).n == 6
+
+
+def test_memory_does_not_grow_with_the_number_of_images():
+    "What was measured is forgotten: never more than two batches are alive, whatever N is."
+    import gc
+    import weakref
+    colour, alive, most = fid.FeatureExtractor("colour", 3, lambda x: x.mean((2, 3))), [], 0
+
+    def batches():
+        nonlocal most
+        for seed in range(60):
+            batch = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+            alive.append(weakref.ref(batch))
+            most = max(most, sum(ref() is not None for ref in alive))
+            yield batch
+            del batch
+            gc.collect()
+
+    assert fid.image_statistics(batches(), colour).n == 240
+    assert most <= 2

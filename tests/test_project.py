@@ -149,6 +149,7 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
     wheel, = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {f"refcolor/{m}.py" for m in MODULES} <= set(names)
+    assert {str(p.relative_to(ROOT)) for p in (ROOT / "refcolor/weights").rglob("*.*")} <= set(names)
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     site, = (tmp_path / "venv").glob("lib/python*/site-packages")
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel)
@@ -162,3 +163,10 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
     assert str(site) in where
     out = run(python, script, "data", "list", "--json", cwd=tmp_path)
     assert "Micah Lanier" in json.loads(out.stdout)["avatars"]
+    # no weights named, none in this folder: those in the wheel
+    from PIL import Image
+    drawing = Image.new("L", (90, 60), 255)
+    drawing.paste(0, (40, 10, 44, 50))
+    for name in ("sketch.png", "reference.png"): drawing.save(tmp_path / name)
+    done = run(python, script, "colorize", "--sketch", "sketch.png", "--reference", "reference.png", "--out", "o.png", cwd=tmp_path)
+    assert str(site) in done.stderr and Image.open(tmp_path / "o.png").size == (90, 60)

@@ -1,0 +1,577 @@
+"""The explorer in a real browser, in JupyterLab and as a page: what it shows is what the model says."""
+import base64
+import io
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SLOW = 3           # wall time on a machine that does something else, too: limits are three times what is promised
+SCREENSHOTS = os.environ.get("REFCOLOR_SCREENSHOTS")     # a folder: keep pictures of the pages there
+
+
+@pytest.fixture(scope="module")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+        missing = "" if CHROMIUM else "no chromium: apt-get install chromium"
+    except ImportError: missing = "no playwright: pip install playwright"
+    if missing and os.environ.get("CI") == "true": pytest.fail(f"the browser tests must run in CI: {missing}")
+    if missing: pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def model():
+    "The generator and the gallery of the notebook's explorer, for the numbers to compare with."
+    import refcolor
+    from refcolor.attention import app
+    torch.set_num_threads(1)
+    return app(Path(refcolor.__file__).parent / "weights" / "tiny")
+
+
+@pytest.fixture(scope="module")
+def page_model(model):
+    "The same for the page, which takes the best weights that there are."
+    from refcolor.attention import app
+    from refcolor.colorize import default_weights
+    return model if default_weights().name == "tiny" else app()
+
+
+WRONG, HAIR = 202, 54          # cells: sketch 6's hair where it comes out white, and reference 18's hair
+
+
+def seen_by(model, sketch, reference, **options):
+    from refcolor.attention import look
+    return look(model.generator, model.choices["sketch"][sketch].pixels,
+                model.choices["reference"][reference].pixels, **options)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def serve(command, env, wanted, log):
+    "Start a server in a process group of its own; wait until `wanted(text so far)` gives an address."
+    with open(log, "w") as out:
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if address := wanted(log.read_text()): return process, address
+        time.sleep(0.1)
+    stop(process)
+    raise AssertionError(f"no server: {log.read_text()[-2000:]}")
+
+
+def stop(process):
+    "End the server and the kernels that it started."
+    if process.poll() is None: os.killpg(process.pid, signal.SIGTERM)
+    try: process.wait(20)
+    except subprocess.TimeoutExpired: os.killpg(process.pid, signal.SIGKILL)
+
+
+def shot(page, name):
+    if SCREENSHOTS: page.screenshot(path=f"{SCREENSHOTS}/{name}.png", full_page=True)
+
+
+# --- what the page shows -------------------------------------------------------------------------------------------
+
+def area(page, panel): return page.locator(f".rc-picture[data-panel={panel}]").last
+
+
+def point(page, panel, cell, side=16, action="move"):
+    "Move to the middle of a cell with the mouse, or click it."
+    box = area(page, panel).bounding_box()
+    at = box["x"] + box["width"] * (cell % side + 0.5) / side, box["y"] + box["height"] * (cell // side + 0.5) / side
+    page.mouse.move(*at) if action == "move" else page.mouse.click(*at)
+
+
+READ = """(pictures) => {
+  const pack = (bytes) => btoa(String.fromCharCode(...bytes));
+  const box = [...document.querySelectorAll(".rc")].at(-1), heat = {}, images = {};
+  for (const area of box.querySelectorAll(".rc-picture")) {
+    const name = area.dataset.panel, canvas = area.querySelector("canvas"), image = area.querySelector("img");
+    heat[name] = pack(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data);
+    if (!pictures || !image.naturalWidth) continue;
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [image.naturalWidth, image.naturalHeight];
+    copy.getContext("2d").drawImage(image, 0, 0);
+    images[name] = pack(copy.getContext("2d").getImageData(0, 0, copy.width, copy.height).data);
+  }
+  const box0 = box.querySelector("svg").getBoundingClientRect();
+  const frame = (name) => { const r = box.querySelector(`[data-panel=${name}] canvas`).getBoundingClientRect();
+                            return [r.left - box0.left, r.top - box0.top, r.width]; };
+  return { ...box.dataset, heat, images, frames: { sketch: frame("sketch"), reference: frame("reference") },
+    matches: [...box.querySelectorAll(".rc-matches li")].map((e) => [+e.dataset.cell, +e.dataset.weight]),
+    lines: [...box.querySelectorAll("svg line[stroke=white]")].map((e) =>
+      [+e.dataset.cell, ...["x1", "y1", "x2", "y2"].map((k) => +e.getAttribute(k))]),
+    colours: Object.fromEntries([...box.querySelectorAll(".rc-swatch")].map((e) =>
+      [e.dataset.name, e.dataset.rgb.split(" ").map(Number)])),
+    bits: +(box.querySelector(".rc-bits")?.dataset.bits ?? NaN), words: box.querySelector(".rc-words").innerText };
+}"""
+
+
+def read(page, pictures=False):
+    "What the last explorer of a page shows; the pictures' pixels only when asked for."
+    shown = page.evaluate(READ, pictures)
+    for kind in ("heat", "images"):
+        shown[kind] = {k: np.frombuffer(base64.b64decode(v), np.uint8) for k, v in shown[kind].items()}
+    return shown
+
+
+def settle(page, step):
+    "Wait until the page shows a later scene than `step`, with its pictures decoded; return the new step."
+    page.wait_for_function("""(step) => { const box = [...document.querySelectorAll(".rc")].at(-1);
+        return +box.dataset.step > step && [...box.querySelectorAll("figure:not([hidden]) img")].every(i => i.complete); }""",
+                           arg=step, timeout=30_000)
+    return int(read(page)["step"])
+
+
+def check_picture(page, **tensors):
+    "The page's pictures are these tensors, to the last bit."
+    from refcolor.core import to_image
+    shown = read(page, pictures=True)["images"]
+    for name, tensor in tensors.items():
+        ours = np.asarray(to_image(tensor).convert("RGB"))
+        assert np.array_equal(np.reshape(shown[name], (*ours.shape[:2], 4))[..., :3], ours), name
+
+
+def check_heat(shown, panel, weights):
+    "The canvas over a picture is `heat_map`, up to the rounding of premultiplied colours."
+    from refcolor.attention import heat_map
+    theirs, ours = np.reshape(shown["heat"][panel], (16, 16, 4)).astype(int), heat_map(weights).astype(int)
+    assert np.abs(theirs[..., 3] - ours[..., 3]).max() <= 1
+    assert np.abs(theirs[..., :3] - ours[..., :3]).max() <= 6
+
+
+def check_lines(shown, cell, on, matches):
+    "A line from the point to each match, in the pixels of the page."
+    other = "reference" if on == "sketch" else "sketch"
+    def centre(panel, c):
+        left, top, width = shown["frames"][panel]
+        return [left + width * (c % 16 + 0.5) / 16, top + width * (c // 16 + 0.5) / 16]
+    lines = {line[0]: line[1:] for line in shown["lines"]}
+    assert set(lines) == {c for c, w in matches if w > 0}
+    for c, ends in lines.items(): np.testing.assert_allclose(ends, centre(on, cell) + centre(other, c), atol=0.6)
+
+
+def check_row(shown, seen, cell, k=5, truth=None):
+    "Everything that is shown for a point of the sketch."
+    from refcolor.attention import entropy, point_colours, strongest
+    row = seen.alpha[cell]
+    assert shown["on"] == "sketch" and int(shown["cell"]) == cell
+    expected = strongest(row, k)
+    np.testing.assert_allclose([w for _, w in shown["matches"]], [w for _, w in expected], atol=1e-5)
+    for c, w in shown["matches"]: assert abs(float(row[c]) - w) < 1e-5         # the cells, too; ties may swap
+    check_heat(shown, "reference", row)
+    check_lines(shown, cell, "sketch", shown["matches"])
+    assert abs(shown["bits"] - float(entropy(row))) < 1e-3
+    colours = point_colours(seen, cell, truth)
+    assert set(shown["colours"]) == set(colours)
+    for name, c in colours.items(): np.testing.assert_allclose(shown["colours"][name], c, atol=0.05)
+
+
+def check_column(shown, seen, cell, k=5):
+    "Everything that is shown for a point of the reference."
+    column = seen.alpha[:, cell]
+    assert shown["on"] == "reference" and int(shown["cell"]) == cell
+    assert abs(shown["matches"][0][1] - float(column.max())) < 1e-5 and len(shown["matches"]) == k
+    for c, w in shown["matches"]: assert abs(float(column[c]) - w) < 1e-5
+    check_heat(shown, "sketch", column)
+    check_lines(shown, cell, "reference", shown["matches"])
+    assert f"{float(column.sum()):.2f} looks" in shown["words"]
+
+
+def check_width(page):
+    "Nothing sticks out of its box, and the words are large enough to read."
+    wide, small = page.evaluate("""() => { const box = [...document.querySelectorAll(".rc")].at(-1);
+        const right = Math.min(innerWidth, box.getBoundingClientRect().right + 1);
+        const text = [...box.querySelectorAll("p, li, figcaption, button")];
+        const out = (e) => e.getBoundingClientRect().right > right || e.scrollWidth > e.clientWidth + 1;
+        return [[...box.querySelectorAll("figure, p, ol, li, button")].filter(out).map(e => e.textContent),
+                Math.min(...text.map(e => parseFloat(getComputedStyle(e).fontSize)))]; }""")
+    assert not wide and small >= 13, (wide, small)
+
+
+# --- JupyterLab ----------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    "JupyterLab over a copy of the notebook; its settings and the user's own are left alone."
+    root = tmp_path_factory.mktemp("lab")
+    (root / "nbs").mkdir()
+    shutil.copy(ROOT / "nbs/14_attention.ipynb", root / "nbs")
+    shutil.copytree(ROOT / "nbs/images", root / "nbs/images")
+    settings = root / "settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    port, token = free_port(), secrets.token_hex(8)
+    env = {"JUPYTER_CONFIG_DIR": str(root / "config"), "JUPYTERLAB_SETTINGS_DIR": str(root / "settings"),
+           "JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"), "REFCOLOR_PROGRESS": "0"}
+    url = f"http://127.0.0.1:{port}"
+    def up(_):
+        try: return urllib.request.urlopen(f"{url}/api?token={token}", timeout=2) and url
+        except OSError: return None
+    process, _ = serve([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+                        "--ip=127.0.0.1", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root / 'nbs'}"],
+                       env, up, root / "log")
+    yield f"{url}/doc/tree/14_attention.ipynb?token={token}&reset"
+    stop(process)
+
+
+@pytest.fixture(scope="module")
+def notebook(browser, lab):
+    "Notebook 14, opened and run from top to bottom: the page, its errors, and seconds to the first picture."
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    errors = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.goto(lab)
+    page.locator(".jp-Notebook").wait_for(timeout=60_000)
+    # Run All before the kernel answers is silently lost
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(timeout=60_000)
+    page.get_by_text(re.compile(r"\| Idle")).first.wait_for(timeout=60_000)
+    page.evaluate("document.querySelectorAll('.jp-OutputArea-output img').forEach(i => i.dataset.old = 1)")
+    start = time.monotonic()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function("() => document.querySelector('.jp-OutputArea-output img:not([data-old])')", timeout=60_000)
+    first = time.monotonic() - start
+    page.wait_for_function("() => ![...document.querySelectorAll('.jp-InputPrompt')].some(e => e.textContent.includes('*'))",
+                           timeout=120_000)
+    print(f"first picture after {first:.1f} s, all run after {time.monotonic() - start:.1f} s")
+    page.locator(".rc-picture").first.wait_for(timeout=30_000)
+    page.locator(".rc").last.scroll_into_view_if_needed()
+    yield page, errors, first
+    page.close()
+
+
+def test_lab_first_picture_comes_soon(notebook):
+    _, errors, seconds = notebook
+    assert seconds < 15 * SLOW and not [e for e in errors if "rc" in e], (seconds, errors)
+
+
+def test_lab_shows_what_the_model_says(notebook, model):
+    "Hover, click, keys, sliders, another reference: each number on the page is Python's."
+    page, _, _ = notebook
+    seen = seen_by(model, 6, 18)
+    check_picture(page, sketch=seen.sketch, reference=seen.reference, fake=seen.fake, truth=model.truth)
+    for panel, cell in (("sketch", 130), ("fake", 141), ("truth", 70), ("sketch", 0), ("sketch", 255)):
+        point(page, panel, cell)
+        check_row(read(page), seen, cell, truth=model.truth)
+    point(page, "reference", 105)
+    check_column(read(page), seen, 105)
+
+    point(page, "fake", 141, action="click")                         # held: hovering elsewhere changes nothing
+    point(page, "sketch", 40)
+    check_row(read(page), seen, 141, truth=model.truth)
+    shot(page, "lab-1280")
+    for key, cell in (("ArrowLeft", 140), ("ArrowUp", 124), ("ArrowRight", 125), ("ArrowDown", 141)):
+        page.keyboard.press(key)
+        check_row(read(page), seen, cell, truth=model.truth)
+    page.keyboard.press("Escape")
+    point(page, "sketch", 40)
+    check_row(read(page), seen, 40, truth=model.truth)
+
+    handle = page.get_by_role("slider").last                         # the number of lines
+    handle.focus()
+    for _ in range(3): page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => [...document.querySelectorAll('.rc')].at(-1).querySelectorAll('.rc-matches li').length == 8")
+    check_row(read(page), seen, 40, k=8, truth=model.truth)
+
+
+def test_lab_temperature_and_reference_change_the_output(notebook, model):
+    page, _, _ = notebook
+    step = int(read(page)["step"])
+    slider = page.get_by_role("slider").nth(-2)
+    slider.focus()
+    for _ in range(10): page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => +[...document.querySelectorAll('.rc')].at(-1).dataset.temperature > 3")
+    hot = seen_by(model, 6, 18, temperature=10 ** 0.5)
+    point(page, "sketch", 140)
+    page.wait_for_timeout(300)
+    settle(page, step)
+    shown = read(page)
+    assert abs(float(shown["temperature"]) - 10 ** 0.5) < 1e-6
+    check_row(shown, hot, 140, k=8, truth=model.truth)
+    check_picture(page, fake=hot.fake)
+
+    step = int(shown["step"])
+    page.get_by_role("radio", name="reference 3", exact=True).last.click()
+    settle(page, step)
+    other = seen_by(model, 6, 3, temperature=10 ** 0.5)
+    check_picture(page, reference=other.reference, fake=other.fake)
+    point(page, "reference", 105)
+    check_column(read(page), other, 105, k=8)
+
+
+def test_lab_at_800_pixels(notebook):
+    page, _, _ = notebook
+    check_width(page)
+    page.set_viewport_size({"width": 800, "height": 1000})
+    page.wait_for_timeout(300)
+    point(page, "sketch", 141)
+    check_width(page)
+    shot(page, "lab-800")
+
+
+# --- the page of `make app` ----------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    "What `make app` starts, on a free port."
+    log, port = tmp_path_factory.mktemp("app") / "log", free_port()
+    line = subprocess.run(["make", "-n", "-o", "install", "app", f"APP=--no-browser --port={port}",
+                           f"BIN={Path(sys.executable).parent}"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    find = lambda text: (re.search(r"http://\S+token=\w+", text) or [None])[0]
+    process, url = serve(["bash", "-c", line], {"REFCOLOR_PROGRESS": "0"}, find, log)
+    yield url, port
+    stop(process)
+
+
+@pytest.fixture(scope="module")
+def open_page(browser, server):
+    "Open the page as a new visitor, with cookies of their own."
+    visitors = []
+    def visit(width=1280):
+        visitors.append(browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True))
+        page = visitors[-1].new_page()
+        page.goto(server[0], timeout=60_000)
+        page.locator(".rc-picture").first.wait_for(timeout=60_000)
+        settle(page, 0)
+        return page
+    yield visit
+    for context in visitors: context.close()
+
+
+@pytest.fixture(scope="module")
+def page(open_page): return open_page()
+
+
+def upload(page, role, name, data):
+    page.get_by_label(f"upload a {role}").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
+
+
+def encoded(image, format="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def drawing(size=(300, 200)):
+    "A house: lines on white paper."
+    from PIL import ImageDraw
+    image = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((60, 80, 240, 190), outline=0, width=4)
+    draw.line((60, 80, 150, 15, 240, 80), fill=0, width=4)
+    return image
+
+
+def test_page_answers_within_its_time(page, page_model):
+    "A hover is answered in the page; a click on another reference comes back from the model."
+    seen = seen_by(page_model, 6, 18)
+    point(page, "sketch", 100)
+    check_row(read(page), seen, 100, truth=page_model.truth)
+    hover = page.evaluate("""() => { const area = document.querySelector(".rc-picture[data-panel=sketch]"), times = [];
+        const r = area.getBoundingClientRect();
+        for (let i = 0; i < 40; i++) {
+          const start = performance.now();
+          area.dispatchEvent(new PointerEvent("pointermove", { clientX: r.left + r.width * (i + 0.5) / 40,
+                                                              clientY: r.top + r.height * (i % 7 + 0.5) / 7 }));
+          area.getBoundingClientRect();                                     // the layout is part of the answer
+          times.push(performance.now() - start);
+        }
+        return Math.max(...times); }""")
+    times = []
+    for i in (3, 9, 12, 20, 18):
+        times.append(page.evaluate("""(i) => new Promise((done) => {
+            const box = document.querySelector(".rc"), step = box.dataset.step, start = performance.now();
+            new MutationObserver((_, o) => { if (box.dataset.step !== step) { o.disconnect(); done(performance.now() - start); } })
+              .observe(box, { attributes: true });
+            document.querySelectorAll(".rc-gallery")[1].querySelectorAll(".rc-thumb")[i].click(); })""", i))
+    print(f"hover at most {hover:.0f} ms, click {statistics.median(times):.0f} ms (median), {max(times):.0f} ms (max)")
+    assert hover < 150 and statistics.median(times) < 300 * SLOW
+
+
+def test_page_ablations_and_entropy(page, page_model):
+    from refcolor.attention import entropy
+    for ablation in ("permuted positions", "blank reference", "fusion off", "another reference", "none"):
+        step = int(read(page)["step"])
+        page.locator("select").select_option(ablation)
+        settle(page, step)
+        swap = ablation == "another reference"
+        seen = seen_by(page_model, 6, 19 if swap else 18, ablation="none" if swap else ablation)
+        check_picture(page, reference=seen.reference, fake=seen.fake)
+        assert ("nothing comes" in read(page)["words"]) == (ablation == "fusion off")
+    point(page, "sketch", 100)
+    page.get_by_label("map of entropy").check()
+    page.wait_for_function("() => document.querySelector('.rc-picture[data-panel=sketch] canvas').getContext('2d')"
+                           ".getImageData(0, 0, 1, 1).data[3] > 0")
+    check_heat(read(page), "sketch", entropy(seen.alpha))
+    assert f"yellow is {float(entropy(seen.alpha).max()):.2f} bits" in read(page)["words"]
+    page.get_by_label("map of entropy").uncheck()
+
+
+def test_page_takes_a_hint(page, page_model):
+    "A part that is told where to look looks there, and the output is the model's with that hint."
+    from refcolor.attention import cell_centre
+    step = int(read(page)["step"])
+    aim = page.get_by_role("button", name="Make this part look elsewhere")
+    assert aim.is_disabled()
+    point(page, "sketch", WRONG, action="click")
+    aim.click()
+    point(page, "reference", HAIR, action="click")
+    step = settle(page, step)
+    seen = seen_by(page_model, 6, 18, hints=[(*cell_centre(WRONG, 16), cell_centre(HAIR, 16))])
+    check_picture(page, fake=seen.fake)
+    check_row(read(page), seen, WRONG, truth=page_model.truth)
+    shot(page, "page-hint")
+    page.get_by_role("button", name="Forget 1 hint").click()
+    settle(page, step)
+    check_picture(page, fake=seen_by(page_model, 6, 18).fake)
+    area(page, "sketch").press("Escape")
+
+
+def test_page_widths(page, open_page):
+    check_width(page)
+    point(page, "fake", WRONG, action="click")
+    shot(page, "page-1280")
+    if SCREENSHOTS: page.locator(".widget-vbox").first.screenshot(path=f"{SCREENSHOTS}/explorer.png")
+    page.set_viewport_size({"width": 800, "height": 1000})
+    page.wait_for_timeout(300)
+    check_width(page)
+    shot(page, "page-800")
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.keyboard.press("Escape")
+
+
+def test_page_takes_uploads_and_gives_a_picture_back(page, page_model):
+    from refcolor.attention import look, upload_choice
+    red = Image.new("RGB", (90, 40), (200, 30, 30))
+    red.paste((20, 160, 40), (0, 0, 45, 40))
+    pictures = {"sketch": drawing(), "reference": red}
+    for role, image in pictures.items():
+        step = int(read(page)["step"])
+        upload(page, role, f"my {role}.png", encoded(image))
+        settle(page, step)
+    size = page_model.generator.config.size
+    choices = [upload_choice(image.convert("RGB"), role, role, size).pixels for role, image in pictures.items()]
+    seen = look(page_model.generator, *choices)
+    check_picture(page, fake=seen.fake)
+    shown = read(page, pictures=True)
+    assert "truth" not in shown["images"] and shown["panels"] == "3"        # nobody knows the true answer
+    point(page, "sketch", 120)
+    check_row(read(page), seen, 120)
+    with page.expect_download() as download: page.get_by_role("button", name="Download").click()
+    result = Image.open(download.value.path())
+    assert result.size == (300, 200) and download.value.suggested_filename == "colorized.png"
+    assert np.asarray(result.convert("L"))[130, 60:64].max() < 60            # the line is as dark as it was drawn
+    shot(page, "page-upload")
+
+
+BAD = {"not an image": ("notes.png", b"Dear diary", "not a picture"),
+       "empty": ("empty.png", b"", "is empty"),
+       "damaged": ("half.png", None, "cannot be read"),
+       "too many bytes": ("huge.png", b"\0" * 9_000_000, "at most 8 MB"),
+       "too many pixels": ("wide.png", None, "60000 × 1000"),
+       "a name with markup": ("<img src=x onerror=alert(1)>.png", b"x", "<img src=x"),
+       "blank": ("blank.png", None, "blank")}
+
+
+def test_page_says_what_is_wrong_with_an_upload(page):
+    "One line for each, and the next action works."
+    data = {"half.png": encoded(drawing())[:300], "wide.png": encoded(Image.new("1", (60_000, 1_000))),
+            "blank.png": encoded(Image.new("RGBA", (50, 50), (9, 9, 9, 0)))}
+    dialogs = []
+    page.on("dialog", lambda d: (dialogs.append(d.message), d.dismiss()))
+    before = read(page)["step"]
+    for case, (name, content, words) in BAD.items():
+        upload(page, "sketch", name, data[name] if content is None else content)
+        alert = page.get_by_role("alert").filter(has_text=words)
+        alert.wait_for(timeout=15_000)
+        assert "\n" not in alert.inner_text().strip(), case
+    assert read(page)["step"] == before and not dialogs              # what was shown still is
+    frames = [drawing(), Image.new("L", (300, 200), 255)]
+    film = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    clear = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
+    clear.putalpha(drawing().point(lambda v: 255 - v))                         # black lines on nothing
+    for name, content in (("film.gif", film), ("clear.png", encoded(clear))):
+        step = int(read(page)["step"])
+        upload(page, "sketch", name, content)
+        settle(page, step)
+        assert page.locator(".rc-alert").all_text_contents() == ["", ""]
+
+
+def test_uploads_of_every_kind_give_a_picture_or_one_line(page_model):
+    "Modes, sizes, and files that were cut or had bytes changed: never anything but `UserError`."
+    from refcolor.attention import read_upload, upload_choice
+    from refcolor.core import UserError
+    rng, outcomes = np.random.default_rng(0), {"picture": 0, "line": 0}
+    kinds = [("L", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"), ("P", "GIF"), ("RGBA", "WEBP"), ("LA", "PNG"), ("1", "TIFF")]
+    for size in ((1, 1), (3, 700), (900, 2), (61, 47)):
+        noise = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
+        for mode, format in kinds:
+            whole = encoded(noise.convert("L").convert(mode) if mode in ("LA", "1") else noise.convert(mode), format)
+            changed = bytearray(whole)
+            for i in rng.integers(0, len(whole), 3): changed[i] ^= 255
+            for data in (whole, whole[:rng.integers(1, len(whole))], bytes(changed)):
+                for role in ("sketch", "reference"):
+                    try:
+                        pixels = upload_choice(read_upload(data, "a", role), "a", role, 64).pixels
+                        assert pixels.shape[-2:] == (64, 64) and pixels.isfinite().all()
+                        outcomes["picture"] += 1
+                    except UserError as e:
+                        assert str(e).startswith(role) and "\n" not in str(e)
+                        outcomes["line"] += 1
+    assert min(outcomes.values()) > 20, outcomes
+
+
+def test_two_visitors_do_not_see_each_others_uploads(page, open_page):
+    other = open_page(800)
+    assert page.get_by_role("radio", name="my sketch.png").count() == 1
+    assert other.get_by_role("radio").count() == 64 and other.get_by_role("radio", name="my").count() == 0
+    step = int(read(other)["step"])
+    other.get_by_role("radio", name="reference 3", exact=True).click()
+    settle(other, step)                                                        # alive beside the first
+    assert page.get_by_role("radio", checked=True).first.get_attribute("aria-label") == "clear.png"
+
+
+def test_page_is_for_this_machine_and_serves_no_file(server):
+    url, port = server
+    base = f"http://127.0.0.1:{port}"
+    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"]
+    assert f"0100007F:{port:04X}" in listening and f"00000000:{port:04X}" not in listening
+    opener = urllib.request.build_opener()
+    def status(path):
+        try: return opener.open(base + path, timeout=5).status, opener.open(base + path, timeout=5).url
+        except urllib.error.HTTPError as e: return e.code, path
+    token = url.split("token=")[1]
+    for path in ("/voila/files/images/demo.png", "/voila/files/14_attention.ipynb", "/voila/files/../settings.ini",
+                 "/voila/render/14_attention.ipynb", "/voila/tree/", "/files/etc/passwd"):
+        code, where = status(f"{path}?token={token}")
+        assert code in (400, 403, 404, 405), (path, code, where)
+    code, where = status("/")                                                 # without the token: a door
+    assert "login" in where

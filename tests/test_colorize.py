@@ -1,0 +1,316 @@
+"""Your own drawing: whatever file it is, the whole command, and what would bore a reader of notebook 13.
+
+`python tests/test_colorize.py 1000 [SEED]` colours a thousand damaged and odd files and says what became of them.
+"""
+import contextlib
+import io
+import json
+import os
+import random
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# ---- the fuzz: odd and damaged files, each gives a picture or one line and exit code 2
+
+def drawing(rng, mode="RGB", size=None):
+    "A few strokes on paper."
+    w, h = size or (rng.randint(1, 200), rng.randint(1, 200))
+    image = Image.new("RGB", (w, h), "white")
+    pen = ImageDraw.Draw(image)
+    for _ in range(rng.randint(1, 6)):
+        points = [(rng.randrange(w), rng.randrange(h)) for _ in range(3)]
+        pen.line(points, fill=tuple(rng.randrange(256) for _ in range(3)), width=rng.randint(1, 8))
+    pen.line([(0, 0), (w, h)], fill="black", width=2)
+    return image.convert(mode)
+
+
+def encoded(image, kind, **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def bomb(w, h):
+    "A PNG of a few bytes that claims w × h pixels, and has right checksums."
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    header = struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10_000)) + chunk(b"IEND", b"")
+
+
+def sixteen_bit(rng):
+    return Image.fromarray((np.asarray(drawing(rng, "L"), np.uint16) * 257))
+
+
+def with_exif(rng):
+    exif = Image.Exif()
+    exif[0x0112] = rng.randint(0, 9)                                       # orientation; 0 and 9 do not exist
+    data = bytearray(exif.tobytes())
+    if rng.random() < 0.7:
+        for _ in range(rng.randint(1, 8)): data[rng.randrange(6, len(data))] = rng.randrange(256)
+    return encoded(drawing(rng), "JPEG", exif=bytes(data))
+
+
+def animated(rng, kind):
+    frames = [drawing(rng, "RGB", (40, 30)) for _ in range(3)]
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+KINDS = {
+    ".png": [lambda r: encoded(drawing(r, r.choice(["RGB", "RGBA", "L", "LA", "1", "P"])), "PNG"),
+             lambda r: encoded(sixteen_bit(r), "PNG"),
+             lambda r: encoded(drawing(r).quantize(8), "PNG", transparency=r.randrange(8)),
+             lambda r: bomb(r.choice([9_000, 50_000, 2 ** 31 - 1]), r.choice([9_000, 60_000])),
+             lambda r: encoded(drawing(r, size=r.choice([(1, 1), (1, 300), (20_000, 10), (10, 20_000)])), "PNG")],
+    ".jpg": [lambda r: encoded(drawing(r, r.choice(["RGB", "L", "CMYK"])), "JPEG"), with_exif],
+    ".webp": [lambda r: encoded(drawing(r, r.choice(["RGB", "RGBA"])), "WEBP", lossless=r.random() < 0.5),
+              lambda r: animated(r, "WEBP")],
+    ".gif": [lambda r: encoded(drawing(r, "P"), "GIF"), lambda r: animated(r, "GIF")],
+    ".tif": [lambda r: encoded(drawing(r, r.choice(["RGB", "CMYK", "L", "F", "I", "LAB"]) if r.random() < 0.8 else "1"), "TIFF")
+             if r.random() < 0.9 else encoded(sixteen_bit(r), "TIFF")],
+    ".bmp": [lambda r: encoded(drawing(r, r.choice(["RGB", "L"])), "BMP")],
+}
+
+
+def damaged(rng, data):
+    "The same file, or cut, or with some bytes changed, or with something in front."
+    data = bytearray(data)
+    what = rng.random()
+    if what < 0.3: return bytes(data)
+    if what < 0.5: return bytes(data[:rng.randrange(len(data))])
+    if what < 0.9:
+        for _ in range(rng.choice([1, 3, 30])):
+            data[rng.randrange(rng.choice([len(data), min(60, len(data))]))] = rng.randrange(256)
+        return bytes(data)
+    return rng.choice([b"", b"\0" * 100, bytes(rng.randrange(256) for _ in range(300)), b"\xff" + bytes(data)])
+
+
+def odd_path(rng, folder):
+    "A path that is not an ordinary readable file."
+    path, what = folder / "odd.png", rng.randrange(5)
+    if what == 0: path.mkdir()
+    elif what == 1: os.mkfifo(path)
+    elif what == 2: path.symlink_to(path)
+    elif what == 3: return folder / ("n" * 300 + ".png")
+    else:
+        path.write_bytes(encoded(drawing(rng), "PNG"))
+        path.chmod(0)                                                      # root may read it all the same
+    return path
+
+
+def fuzzed_file(rng, folder, name):
+    if rng.random() < 0.07: return odd_path(rng, folder)
+    suffix = rng.choice(list(KINDS))
+    data = damaged(rng, rng.choice(KINDS[suffix])(rng))
+    path = folder / (name + (rng.choice(list(KINDS)) if rng.random() < 0.2 else suffix))     # a wrong extension
+    path.write_bytes(data)
+    return path
+
+
+def fuzz(runs: int, seed: int) -> dict:
+    "Colour `runs` pairs of fuzzed files; assert that each gives a picture, or one line and exit code 2."
+    from refcolor.cli import main
+    tally = {"pictures": 0, "refused": 0}
+    for run in range(runs):
+        rng = random.Random(f"{seed} {run}")
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            good = folder / "good.png"
+            drawing(rng, size=(60, 50)).save(good)
+            sketch = fuzzed_file(rng, folder, "sketch")
+            reference = fuzzed_file(rng, folder, "reference") if rng.random() < 0.3 and not (folder / "odd.png").exists() else good
+            if rng.random() < 0.3: sketch, reference = reference, sketch
+            out, said, printed = folder / "results" / "out.png", io.StringIO(), io.StringIO()
+            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
+                code = main(["colorize", "--sketch", str(sketch), "--reference", str(reference), "--out", str(out)]
+                            + ["--extract"] * (rng.random() < 0.1) + ["--no-clean"] * (rng.random() < 0.1))
+            lines = [l for l in said.getvalue().splitlines() if not l.startswith("note:")]
+            where = f"run {run} of seed {seed}: {sketch.name[:20]}, {reference.name[:20]}, code {code}: {lines}"
+            assert len(lines) == 1 and not printed.getvalue(), where
+            if code == 0:
+                Image.open(out).load()
+                tally["pictures"] += 1
+            else:
+                assert code == 2 and lines[0].startswith("refcolor: "), where
+                assert not out.parent.exists() or not list(out.parent.iterdir()), where
+                tally["refused"] += 1
+    tally["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return tally
+
+
+def run_as_user(*arguments, **options):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "REFCOLOR_PROGRESS": "0"}
+    return subprocess.run([sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, **options)
+
+
+def test_two_hundred_fuzzed_files():
+    done = run_as_user(__file__, 200, 0)
+    assert done.returncode == 0, done.stderr[-3000:]
+    tally = json.loads(done.stdout.splitlines()[-1])
+    # both must happen, or the fuzz would show nothing
+    assert tally["pictures"] > 50 and tally["refused"] > 50 and tally["peak_gb"] < 2, tally
+
+
+# ---- the command
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def colorize(*arguments):
+    from refcolor.cli import main
+    said, printed = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
+        code = main(["colorize", *map(str, arguments)])
+    return Done(code, printed.getvalue(), said.getvalue())
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    "Two drawings and two references of held-out characters, and the right answer of the first pair."
+    from refcolor.data import character_svg, line_art_svg, palette_of, rasterize, split_seeds
+    folder, seeds = tmp_path_factory.mktemp("pictures"), split_seeds("avatars", "test", 24)
+    def save(path, svg):
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rasterize(svg, 300)).save(path)
+    for name, i, j in (("ann", 6, 21), ("bob", 3, 9)):
+        save(folder / "in" / f"{name}.png", line_art_svg("avatars", seeds[i]))
+        save(folder / "colours" / f"{name}.png", character_svg("avatars", seeds[j], palette_of("avatars", seeds[j])))
+        save(folder / "truth" / f"{name}.png", character_svg("avatars", seeds[i], palette_of("avatars", seeds[j])))
+    return folder
+
+
+def test_a_folder_is_paired_by_name_and_nothing_is_overwritten(pictures, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--sketch", pictures / "in", "--reference", pictures / "colours", "--out", out]
+    done = colorize(*arguments, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["written"] == 2, done.stderr
+    assert "TINY" in done.stderr or "SMALL" in done.stderr, "the command says which weights it took"
+    error = lambda name, truth: np.abs(np.asarray(Image.open(out / name), float) - np.asarray(Image.open(pictures / "truth" / truth), float)).mean()
+    for name, other in (("ann.png", "bob.png"), ("bob.png", "ann.png")): assert error(name, name) < 0.5 * error(name, other)
+    (out / "ann.png").write_text("mine")
+    done = colorize(*arguments)
+    assert done.returncode == 0 and "kept 2" in done.stderr and (out / "ann.png").read_text() == "mine"
+    done = colorize("--sketch", pictures / "in/ann.png", "--reference", pictures / "colours/ann.png", "--out", out / "ann.png")
+    assert done.returncode == 2 and "--force" in done.stderr and (out / "ann.png").read_text() == "mine"
+    assert colorize(*arguments, "--force").returncode == 0 and Image.open(out / "ann.png").size == (300, 300)
+
+
+def test_one_bad_file_in_a_folder_does_not_stop_the_others(pictures, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.png").write_text("no picture")
+    (folder / "b.png").write_bytes((pictures / "in/bob.png").read_bytes())
+    done = colorize("--sketch", folder, "--reference", pictures / "colours/bob.png", "--out", tmp_path / "out")
+    assert done.returncode == 2 and "a.png" in done.stderr and "1 of 2 sketches" in done.stderr
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["b.png"]
+
+
+def test_one_hint_makes_a_better_second_result(pictures, tmp_path):
+    "The background of `ann` takes the colour of the reference's hair; one hint sends paper to paper."
+    truth = np.asarray(Image.open(pictures / "truth/ann.png"), float)
+    errors = []
+    for hint in ([], ["--hint", 292, 7, 292, 7]):
+        out = tmp_path / f"{len(hint)}.png"
+        done = colorize("--sketch", pictures / "in/ann.png", "--reference", pictures / "colours/ann.png", "--out", out, *hint)
+        assert done.returncode == 0, done.stderr
+        errors.append(np.abs(np.asarray(Image.open(out), float) - truth).mean())
+    assert errors[1] < 0.75 * errors[0], errors
+
+
+@pytest.mark.parametrize("hint, said", [(["1", "2", "3"], "expected X Y X' Y'"), (["1", "2", "3", "4", "1"], "expected X Y X' Y'"),
+                                        (["1", "2", "3", "9999"], "outside of its picture")])
+def test_a_hint_that_is_none_is_one_line(pictures, tmp_path, capsys, hint, said):
+    from refcolor.cli import main
+    code = main(["colorize", "--sketch", str(pictures / "in/ann.png"), "--reference", str(pictures / "colours/ann.png"),
+                 "--out", str(tmp_path / "x.png"), "--hint", *hint])
+    assert code == 2 and said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_without_weights_it_says_what_to_do(monkeypatch, tmp_path):
+    "No packaged weights: those of runs/demo; without them, one line."
+    from refcolor import colorize as module
+    from refcolor.core import UserError
+    packaged = module.default_weights()
+    monkeypatch.setattr(module, "files", lambda name: tmp_path / "no weights here")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="refcolor demo"): module.default_weights()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/demo").symlink_to(packaged)
+    assert module.default_weights() == Path("runs/demo")
+
+
+# ---- colours and lines
+
+def bleeding(enlarge, seed):
+    "The share of pixels near a random closed line that have the colour of its other side."
+    import torch
+    from refcolor.colorize import network_view
+    from refcolor.core import to_tensor
+    rng = np.random.default_rng(seed)
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    radius = 150 + 40 * np.sin(3 * angle + rng.uniform(0, 6)) + 10 * np.sin(7 * angle + rng.uniform(0, 6))
+    outline = [tuple(p) for p in np.stack([256 + radius * np.cos(angle), 256 + radius * np.sin(angle)], 1)]
+    lines, inside = Image.new("L", (512, 512), 255), Image.new("L", (512, 512), 0)
+    ImageDraw.Draw(lines).polygon(outline, outline=0, width=3)
+    ImageDraw.Draw(inside).polygon(outline, fill=255)
+    seen = to_tensor(network_view(lines, 64)[0])[0]
+    coarse = to_tensor(inside.resize((64, 64), Image.Resampling.BOX))[0, 0] > 0        # the network's border: half a pixel off
+    fake = torch.where(coarse, torch.tensor([1., -1, -1]).view(3, 1, 1), torch.tensor([-1., 1, -1]).view(3, 1, 1))
+    painted = np.asarray(enlarge((fake + 1) * (seen + 1) / 2 - 1, seen, lines)).astype(int)
+    paper, red = np.asarray(lines) == 255, np.asarray(inside) == 255
+    wrong = (painted[..., 0] > painted[..., 1]) != red
+    near = np.asarray(lines.resize((64, 64), Image.Resampling.BOX).resize((512, 512), 0)) < 255
+    return wrong[paper & near].mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_colour_stops_at_any_closed_line(seed):
+    from refcolor.colorize import colour_between_lines
+    from refcolor.core import to_image
+    mutant = lambda fake, seen, lines: to_image(fake).resize(lines.size, Image.Resampling.BICUBIC)
+    assert bleeding(colour_between_lines, seed) < 0.001 < 0.01 < bleeding(mutant, seed)
+
+
+# ---- ONNX, speed and size
+
+def test_the_onnx_file_is_the_network(tmp_path):
+    "Two sizes, one of them not square, against PyTorch; and the file itself leaves height and width free."
+    done = run_as_user("-m", "refcolor.cli", "export", "--out", tmp_path / "model.onnx", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert 0 < result["difference"] < 1e-4 and [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    import onnx
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in (*graph.input, *graph.output)}
+    assert shapes["sketch"] == [1, 1, "height", "width"] and shapes["fake"] == [1, 3, "height", "width"], shapes
+
+
+def test_a_large_drawing_fits(pictures, tmp_path):
+    "4,096² pixels in under 1.5 GB; processor time, because this machine may do something else, too."
+    Image.open(pictures / "in/bob.png").resize((4096, 4096)).save(tmp_path / "large.png")
+    script = ("import resource, sys, time; from refcolor.cli import main; start = time.process_time(); "
+              "code = main(sys.argv[1:]); "
+              "print(code, time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)")
+    done = run_as_user("-c", script, "colorize", "--sketch", tmp_path / "large.png", "--reference", pictures / "colours/bob.png",
+                       "--out", tmp_path / "out.png")
+    code, seconds, gigabytes = map(float, done.stdout.split())
+    assert code == 0 and seconds < 8 and gigabytes < 1.5, (seconds, gigabytes, done.stderr)
+
+
+if __name__ == "__main__":
+    print(json.dumps(fuzz(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)))

@@ -1,0 +1,394 @@
+"""The evaluation as a user meets it, and its metrics against other people's implementations."""
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import refcolor
+from refcolor import evaluate as ev
+from refcolor.cli import main
+from refcolor.core import UserError, to_image
+from refcolor.data import cross_pairs, open_dataset
+from refcolor.fid import FeatureExtractor
+from refcolor.generator import load_generator
+
+TINY = Path(refcolor.__file__).parent / "weights" / "tiny"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    "TINY's weights, and the same with noise added: somebody's own folders."
+    from safetensors.torch import load_file, save_file
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("good", "bad"): shutil.copytree(TINY, folder / name)
+    state = load_file(folder / "bad" / "generator.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    noisy = {k: v + (0.3 * v.float().std(correction=0) * torch.randn(v.shape, generator=generator)).to(v.dtype)
+             for k, v in state.items()}
+    save_file(noisy, folder / "bad" / "generator.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    "Twenty sketches, references and true answers as files."
+    folder, pairs = tmp_path_factory.mktemp("drawings"), cross_pairs(open_dataset("avatars", None, "valid", 64, 32), 20)
+    for name, images in zip(("sketches", "references", "truths"), pairs):
+        (folder / name).mkdir()
+        for i, x in enumerate(images): to_image(x).save(folder / name / f"{i:02}.png")
+    return folder
+
+
+def pixels(n, side, seed=0):
+    "Two sets of smooth pictures (n, 3, side, side) in [-1, 1]."
+    g = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, 3, 12, 12, generator=g) * 2 - 1
+    x = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(-1, 1)
+    return x, (x + 0.2 * torch.randn(x.shape, generator=g)).clamp(-1, 1)
+
+
+def run(capsys, *arguments):
+    "Exit code, the JSON object, and what was said."
+    try: code = main([str(a) for a in ("evaluate", *arguments, "--json")])
+    except SystemExit as e: code = e.code
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else None, err
+
+
+# ---- metrics against independent implementations ----
+
+def test_ms_ssim_is_built_from_scikit_images_ssim():
+    "Wang et al. 2003: contrast and structure at five scales, luminance at the last one only."
+    from scipy.ndimage import gaussian_filter
+    from skimage.metrics import structural_similarity
+    betas = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+    truth, fake = pixels(2, 176)
+    ours = ev.picture_metrics(fake, truth)["ms_ssim"]
+    for i in range(2):
+        x, y = ((t[i].double().numpy() + 1) / 2 for t in (fake, truth))
+        product = 1.
+        for k, beta in enumerate(betas):
+            mean, whole = structural_similarity(x, y, data_range=1., channel_axis=0, gaussian_weights=True, sigma=1.5,
+                                                use_sample_covariance=False, full=True)
+            blur = lambda a: np.stack([gaussian_filter(c, 1.5, truncate=3.5) for c in a])
+            mx, my = blur(x), blur(y)
+            luminance = (2 * mx * my + 1e-4) / (mx ** 2 + my ** 2 + 1e-4)
+            inner = (slice(None), slice(5, -5), slice(5, -5))
+            term = (whole if k == 4 else whole / luminance)[inner].mean()
+            product *= term ** beta
+            half = len(x[0]) // 2
+            x, y = (a[:, :2 * half, :2 * half].reshape(3, half, 2, half, 2).mean((2, 4)) for a in (x, y))
+        assert float(ours[i]) == pytest.approx(product, abs=2e-3)
+    assert "ms_ssim" not in ev.picture_metrics(*pixels(1, 160))
+
+
+@pytest.fixture
+def alexnet(tmp_path, monkeypatch):
+    "A folder with seeded weights in the format, and under the name, of torchvision's file."
+    import torchvision
+    net, g = torchvision.models.alexnet(), torch.Generator().manual_seed(0)
+    state = {k: torch.randn(v.shape, generator=g) * (2 / v[0].numel()) ** 0.5 if v.ndim > 1 else torch.zeros(v.shape)
+             for k, v in net.state_dict().items()}
+    state = {k: v if k.startswith("features") else v[:1].clone() for k, v in state.items()}    # 230 MB of them are not looked at
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / ev.ALEXNET_FILE
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    monkeypatch.delenv("REFCOLOR_WEIGHTS", raising=False)
+    return path
+
+
+def test_lpips_is_torchmetrics_own_with_the_same_file(alexnet, monkeypatch):
+    import torchvision
+    from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity
+    monkeypatch.setenv("REFCOLOR_WEIGHTS", str(alexnet.parent))
+    ours, (truth, fake) = ev.lpips_network(), pixels(3, 64)
+    state, plain = torch.load(alexnet, weights_only=True), torchvision.models.alexnet
+
+    def loaded(weights=None, **kwargs):                # where torchmetrics would download
+        net = plain()
+        net.features.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")})
+        return net
+
+    monkeypatch.setattr(torchvision.models, "alexnet", loaded)
+    theirs = learned_perceptual_image_patch_similarity(fake, truth, net_type="alex", reduction="none")
+    assert theirs.min() > 1e-3 and theirs.std() > 1e-4
+    torch.testing.assert_close(ours(fake, truth), theirs, rtol=1e-4, atol=1e-6)
+    assert ours(truth, truth).abs().max() < 1e-6
+    # random weights are not the published ones, whatever their file is called
+    assert re.fullmatch(r"lpips_alex-[0-9a-f]{8}", ours.name)
+    assert ours.name in ev.picture_metrics(fake, truth, ours)
+
+
+def test_lpips_is_never_downloaded_and_says_what_is_broken(alexnet, monkeypatch):
+    def refuse(*args, **kwargs): raise AssertionError("a download")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(alexnet.parent.parent / "elsewhere"))
+    assert ev.lpips_network() is None
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(alexnet.parent.parent))
+    assert ev.lpips_network() is not None              # torch's own cache is looked into
+    alexnet.write_bytes(b"no weights")
+    with pytest.raises(UserError, match="does not hold torchvision's AlexNet"): ev.lpips_network()
+
+
+def test_the_crowds_distances_are_pytorch_fids_and_the_baselines_what_they_say():
+    from pytorch_fid.fid_score import calculate_frechet_distance
+    thumbnail = FeatureExtractor("thumbnail", 12, lambda x: torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
+    dataset, generator = open_dataset("avatars", None, "valid", 64, 32), load_generator(TINY)
+    result = ev.evaluate(generator, dataset, n=24, extractor=thumbnail)
+    pairs = cross_pairs(dataset, 24)
+    with torch.no_grad(): fake = generator(pairs.sketch, pairs.reference).fake
+    for prefix, images in (("", fake), ("copy_", pairs.reference)):
+        a, b = thumbnail(images).double().numpy(), thumbnail(pairs.truth).double().numpy()
+        expected = calculate_frechet_distance(a.mean(0), np.cov(a, rowvar=False), b.mean(0), np.cov(b, rowvar=False))
+        assert result[f"{prefix}fd_thumbnail_n24"] == pytest.approx(expected, rel=1e-3)
+    # the baselines are what their names say, and so are the model's own numbers
+    labels = [dataset.part_labels[p] for p in ev.PARTS["avatars"]]
+    for prefix, images in (("", fake), ("copy_", pairs.reference), ("constant_", torch.full_like(fake, ev.MEAN_COLOUR))):
+        error = ev.region_error(images, pairs.truth, pairs.parts, labels, pairs.reference_parts)
+        assert result[f"{prefix}region_error"] == pytest.approx(float(error.nanmean(0).mean()), abs=1e-5)
+        assert result[f"{prefix}region_error_hair"] == pytest.approx(float(error[:, 0].nanmean()), abs=1e-5)
+        assert result[f"{prefix}region_accuracy_skin"] == pytest.approx(float((error[:, 1] < 0.1).sum() / (~error[:, 1].isnan()).sum()))
+        assert result[f"{prefix}psnr"] == pytest.approx(float(ev.picture_metrics(images, pairs.truth)["psnr"].mean()), abs=1e-3)
+    # attention that knows nothing gets the part's area, attention that stands still what lies at the same place
+    here, there = (ev.part_cells(x, labels, 256).float() for x in (pairs.parts, pairs.reference_parts))
+    seen = there.sum(-1) > 0
+    area, same = there.mean(-1), (here * there).sum(-1) / here.sum(-1)
+    for prefix, share in (("constant_", area), ("copy_", same)):
+        expected = share.where(seen & (here.sum(-1) > 0), torch.tensor(torch.nan)).nanmean(0).mean()
+        assert result[f"{prefix}part_attention"] == pytest.approx(float(expected), abs=1e-4)
+    low, high = result["kd_thumbnail_n24_ci"]
+    assert low < result["kd_thumbnail_n24"] < high
+
+
+def test_intervals_cover_the_truth():
+    "Ninety-five of a hundred: of means, and of means over parts of which some are rarely seen."
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(200):
+        values = rng.normal([0., 1.], [1., 2.], (40, 2))
+        values[rng.random((40, 2)) < [0.1, 0.6]] = np.nan
+        low, high = ev.bootstrap_interval(values, draws=300)
+        hits += low <= 0.5 <= high
+    assert 0.88 <= hits / 200 <= 0.98
+    assert all(np.isnan(ev.bootstrap_interval([[np.nan, np.nan]])))
+    assert ev.bootstrap_interval([2.]) == (2., 2.)
+
+
+def test_attention_on_parts_counts_what_a_loop_counts():
+    rng = np.random.default_rng(0)
+    parts, other = (torch.from_numpy(rng.integers(2, 4, (2, 4, 4)).astype(np.uint8).repeat(4, 1).repeat(4, 2)) for _ in range(2))
+    logits = torch.from_numpy(rng.normal(size=(2, 16, 16))).float()
+    ours = ev.part_attention(logits, parts, other, [2, 3])
+    for b in range(2):
+        alpha, here, there = logits[b].softmax(-1), parts[b, ::4, ::4].flatten(), other[b, ::4, ::4].flatten()
+        for k, label in enumerate((2, 3)):
+            rows = [sum(float(alpha[i, j]) for j in range(16) if there[j] == label) for i in range(16) if here[i] == label]
+            assert float(ours[b, k]) == pytest.approx(np.mean(rows), abs=1e-5)
+
+
+# ---- SPair-71k in its own form ----
+
+@pytest.fixture
+def spair(tmp_path):
+    "Two pairs as SPair-71k stores them: wide pictures with coloured squares, which are the points."
+    root = tmp_path / "SPair-71k"
+    (root / "JPEGImages" / "cat").mkdir(parents=True)
+    (root / "PairAnnotation" / "test").mkdir(parents=True)
+    # the points of each picture lie in squares whose colours are known
+    spots = {"2008_000001": ((160, 100), [(30, 20), (120, 70)], [(250, 0, 0), (0, 200, 0)]),
+             "2008_000002": ((100, 140), [(60, 30), (20, 110)], [(250, 0, 0), (0, 0, 250)]),
+             "2008_000003": ((120, 120), [(90, 90), (30, 30)], [(10, 10, 10), (90, 90, 90)])}
+    for name, (size, points, colours) in spots.items():
+        image = Image.new("RGB", size, "white")
+        for (x, y), colour in zip(points, colours): image.paste(colour, (x - 12, y - 12, x + 13, y + 13))
+        image.save(root / "JPEGImages" / "cat" / f"{name}.jpg", quality=98)
+    for k, (src, trg) in enumerate((("2008_000001", "2008_000002"), ("2008_000002", "2008_000003"))):
+        filename = f"{k:06}-{src}-{trg}:cat"
+        about = {"pair_id": k, "filename": filename, "category": "cat", "kps_ids": ["0", "7"], "mirror": 0,
+                 "viewpoint_variation": 0, "scale_variation": 0, "truncation": 0, "occlusion": 0}
+        for side, name in (("src", src), ("trg", trg)):
+            (w, h), points, _ = spots[name]
+            about |= {f"{side}_imname": f"{name}.jpg", f"{side}_imsize": [w, h, 3], f"{side}_bndbox": [0, 0, w, h],
+                      f"{side}_kps": [list(p) for p in points], f"{side}_pose": "Frontal"}
+        (root / "PairAnnotation" / "test" / f"{filename}.json").write_text(json.dumps(about))
+    return root
+
+
+def test_keypoint_psnr_on_spair(spair, capsys):
+    source = ev.open_sources("spair71k", 64, 128, root=spair)[0]
+    pairs = source.batch([0, 1])
+    assert source.n == 2 and pairs.sketch.shape == (2, 1, 64, 64) and pairs.truth is None
+    # the source picture itself as output: its colours at its own points against those of the target
+    colours = [np.array([(250, 0, 0), (0, 200, 0)]), np.array([(250, 0, 0), (0, 0, 250)]), np.array([(10,) * 3, (90,) * 3])]
+    for i in range(2):
+        mse = (((colours[i] - colours[i + 1]) / 255) ** 2).mean()
+        got = ev.keypoint_psnr(pairs.real[i], pairs.reference[i], *pairs.points[i])
+        assert got == pytest.approx(-10 * np.log10(mse), abs=0.15)              # JPEG, and the resizing
+    code, result, err = run(capsys, "--weights", TINY, "--data", "spair71k", "--root", spair, "--distance", "none")
+    assert code == 0, err
+    assert result["n"] == 2 and 0 < result["keypoint_psnr"] < 40 and "region_error" not in result
+    assert result["constant_keypoint_psnr"] > 0 and result["keypoint_psnr_ci"][0] <= result["keypoint_psnr"]
+
+
+def test_a_damaged_annotation_is_named(spair, capsys):
+    path = sorted((spair / "PairAnnotation" / "test").iterdir())[1]
+    path.write_text("{}")
+    code, _, err = run(capsys, "--weights", TINY, "--data", "spair71k", "--root", spair, "--distance", "none")
+    assert code == 2 and path.name in err and len([l for l in err.splitlines() if l.startswith("refcolor")]) == 1
+
+
+# ---- the command ----
+
+KEYS = ("region_error", "region_error_hair", "region_error_skin", "region_error_shirt", "region_accuracy",
+        "region_accuracy_hair", "psnr", "ssim", "self_psnr", "self_region_error", "correspondence_0", "correspondence",
+        "correspondence_2", "part_attention", "part_attention_hair", "constant_region_error", "copy_region_error",
+        "constant_psnr", "copy_ssim", "constant_correspondence", "copy_part_attention")
+
+
+def state_of(folder): return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_one_table_json_and_a_report(weights, tmp_path, capsys):
+    before, page = state_of(weights), tmp_path / "deep" / "report.html"
+    arguments = ("--weights", weights / "good", "--n", "16")
+    code, result, err = run(capsys, *arguments, "--against", weights / "bad", "--report", page)
+    assert code == 0 and state_of(weights) == before
+    for key in KEYS:
+        low, high = result[f"{key}_ci"]
+        assert low <= result[key] <= high, key
+        assert key.startswith(ev.BASELINES) or f"\n{key} " in err, key
+    assert result["region_error"] < result["constant_region_error"] and result["n"] == 16
+    assert result["copy_fd_lite0_n16"] < result["fd_lite0_n16"]          # real drawings: the crowd is blind
+    assert "ms_ssim: not available: needs sides of 161 pixels, got 64" in err
+    row = result["comparison"]["psnr"]
+    assert row["difference"] == pytest.approx(row["ours"] - row["theirs"]) and row["ci"][0] > 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<figure>") == 16 and text.count("data:image/png;base64,") == 16
+    assert "CC BY 4.0" in text and "theirs" in text
+    loads = re.findall(r'(?:src|href)="(?!data:)[^"]*"|url\(|@import|<script', text)
+    assert not loads, "the page is not self-contained"
+    again = run(capsys, *arguments)[1]
+    assert all(again[k] == result[k] for k in again), "the same weights, other numbers"
+
+
+def test_two_processes_give_what_one_gives(capsys):
+    arguments = ["evaluate", "--weights", str(TINY), "--n", "36", "--json"]      # three batches: 0 and 2, and 1
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "REFCOLOR_PROGRESS": "0"}
+    one = subprocess.run([sys.executable, "-m", "refcolor.cli", *arguments], env=env, capture_output=True, text=True, check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+              "--dynamo_backend", "no", "--main_process_port", str(port)]
+    two = subprocess.run([*launch, "--multi_gpu", "-m", "refcolor", *arguments], env=env, capture_output=True, text=True)
+    assert two.returncode == 0, two.stderr
+    assert "2 processes share the pairs" in two.stderr
+    assert json.loads(two.stdout) == json.loads(one.stdout)
+    assert two.stderr.count("\nregion_error_hair ") == 1, "both processes speak"
+    # accelerate starts a single process if --multi_gpu is left out, and says nothing
+    alone = subprocess.run([*launch, "-m", "refcolor", *arguments], env=env | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True)
+    assert alone.returncode != 0 and "needs: accelerate launch --multi_gpu" in alone.stderr
+
+
+def test_folders(drawings, tmp_path, capsys):
+    folders = {f"--{name}": drawings / name for name in ("sketches", "references", "truths")}
+    flat = lambda *names: [x for n in names for x in (f"--{n}", folders[f"--{n}"])]
+    code, three, err = run(capsys, "--weights", TINY, *flat("sketches", "references", "truths"), "--distance", "none")
+    assert code == 0 and three["n"] == 20 and {"psnr", "self_psnr", "correspondence_0"} <= three.keys()
+    # the files are the cross pairs of 01_data, at the model's own size: so are the numbers
+    expected = ev.evaluate(load_generator(TINY), open_dataset("avatars", None, "valid", 64, 32), 20)
+    assert three["psnr"] == pytest.approx(expected["psnr"], abs=0.02)
+    assert three["ssim"] == pytest.approx(expected["ssim"], abs=1e-3)
+    code, pairs, _ = run(capsys, "--weights", TINY, *flat("sketches", "truths"), "--distance", "none")
+    assert code == 0 and "psnr" not in pairs and pairs["self_psnr"] == pytest.approx(three["self_psnr"])
+    page = tmp_path / "report.html"
+    code, crowd, err = run(capsys, "--weights", TINY, *flat("sketches", "references"), "--report", page, "--distance", "kernel")
+    assert code == 0 and "kd_lite0_n20" in crowd and "fd_lite0_n20" not in crowd and "psnr" not in crowd
+    assert "no true answer is known" in err and page.read_text().count("<figure>") == 16
+
+
+@pytest.fixture
+def broken(drawings, tmp_path):
+    "A copy of the folders in which the references 3 and 5 cannot be read."
+    folder = tmp_path / "broken"
+    shutil.copytree(drawings, folder)
+    for i in (3, 5): (folder / "references" / f"{i:02}.png").write_bytes(b"torn")
+    (folder / "fewer").mkdir()
+    shutil.copy(folder / "sketches" / "00.png", folder / "fewer")
+    (folder / "empty").mkdir()
+    shutil.copytree(TINY, folder / "unnamed", ignore=shutil.ignore_patterns("preset.json"))
+    return folder
+
+
+def test_unreadable_pictures_are_named_and_counted(broken, capsys):
+    arguments = ("--weights", TINY, "--sketches", broken / "sketches", "--references", broken / "references", "--distance", "kernel")
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and "2 of 20" in err and "03.png" in err and "05.png" in err and "--skip-bad" in err
+    code, result, err = run(capsys, *arguments, "--skip-bad")
+    assert code == 0 and result["n"] == 18 and "kd_lite0_n18" in result
+    code, _, err = run(capsys, "--weights", TINY, "--data", "folder", "--root", broken / "references", "--distance", "none")
+    assert (code == 2) == bool(re.search(r"0[35]\.png", err))     # only if one of them falls into the test split
+
+
+BAD = {
+    "fewer than the statistic needs": (["--n", "20", "--distance", "frechet"], "needs at least 1281 pictures, got 20.*--distance kernel"),
+    "unequal folders": (["--sketches", "{b}/sketches", "--references", "{b}/fewer"], "--sketches has 20, --references has 1"),
+    "unlike names": (["--sketches", "{b}/fewer", "--truths", "{b}/other"], "00.png and 01.png do not belong together"),
+    "no partner": (["--sketches", "{b}/sketches"], "--references DIR"),
+    "no sketches": (["--truths", "{b}/sketches"], "need --sketches"),
+    "an empty folder": (["--sketches", "{b}/empty", "--truths", "{b}/empty"], "no pictures in it"),
+    "no such folder": (["--sketches", "{b}/nowhere", "--truths", "{b}/empty"], "no such folder"),
+    "weights without a preset": (["--weights", "{b}/unnamed"], "preset.json"),
+    "other weights without a preset": (["--against", "{b}/unnamed"], "preset.json"),
+    "a report among the weights": (["--weights", "{b}/good", "--report", "{b}/good/report.html"], "never changes"),
+    "a report that is no page": (["--report", "{b}/report.png"], "suffix .html"),
+    "an unknown network": (["--features", "resnet"], "use one of lite0, inception"),
+    "no network weights": (["--features", "inception"], "REFCOLOR_WEIGHTS"),
+    "an unknown data set": (["--data", "imagenot"], "unknown data set"),
+    "keypoints without a root": (["--data", "spair71k"], "--root"),
+    "an unknown distance": (["--distance", "taxi"], "invalid choice"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_one_line_and_exit_code_2(case, broken, weights, monkeypatch, capsys):
+    arguments, expected = BAD[case]
+    shutil.copytree(weights / "good", broken / "good")
+    (broken / "other").mkdir()
+    shutil.copy(broken / "sketches" / "01.png", broken / "other")
+    def refuse(*args, **kwargs): raise OSError("no network")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(broken / "hub"))
+    monkeypatch.delenv("REFCOLOR_WEIGHTS", raising=False)
+    before = state_of(broken)
+    with_weights = [] if "--weights" in arguments else ["--weights", TINY]
+    code, result, err = run(capsys, *with_weights, *(a.format(b=broken) for a in arguments))
+    lines = [l for l in err.splitlines() if l.startswith("refcolor")]
+    assert code == 2 and result is None and len(lines) == 1 and re.search(expected, lines[0]), err
+    assert "Traceback" not in err and {p: v for p, v in state_of(broken).items() if p in before} == before
+
+
+def test_weights_that_diverged_are_an_error(weights, tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+    shutil.copytree(weights / "good", tmp_path / "nan")
+    state = load_file(tmp_path / "nan" / "generator.safetensors")
+    state["decoder.last.bias"] = torch.full_like(state["decoder.last.bias"], float("nan"))
+    save_file(state, tmp_path / "nan" / "generator.safetensors")
+    code, _, err = run(capsys, "--weights", tmp_path / "nan", "--n", "2", "--distance", "none")
+    assert code == 2 and "contain NaN" in err
