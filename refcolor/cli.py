@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['MODULES', 'write_atomically', 'demo_pictures', 'save_figure', 'titled_sheet', 'loss_curves', 'say', 'data_note',
-           'peak_memory_gb', 'run_demo', 'run_train', 'run_colorize', 'evaluate_weights', 'run_evaluate',
-           'check_report', 'run_data', 'data_check', 'data_show', 'Parser', 'positive', 'make_parser', 'main']
+           'peak_memory_gb', 'run_demo', 'run_train', 'write_picture', 'check_targets', 'hints_of', 'run_colorize',
+           'run_export', 'evaluate_weights', 'run_evaluate', 'check_report', 'run_bench', 'run_data', 'data_check',
+           'data_show', 'Parser', 'positive', 'make_parser', 'main']
 
 # %% ../nbs/17_cli.ipynb #ca09d408
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 # %% ../nbs/17_cli.ipynb #77be12b2
@@ -26,9 +28,10 @@ from PIL import Image
 
 # %% ../nbs/17_cli.ipynb #566a364e
 from .attention import attention_figure, part_point
-from .colorize import colorize, default_weights, open_picture
+from .colorize import (colorize, default_weights, export_onnx, is_line_art, jobs,
+                               onnx_difference, read_picture)
 from .augment import noise_size, self_reference
-from .core import PRESETS, UserError, image_rows, save_result, uniform
+from .core import PRESETS, UserError, image_rows, progress, save_result, uniform
 from .data import (STYLES, attribution, check_dataset, cross_pairs, dataset_names,
                            fetch_dataset, open_dataset, report_lines)
 from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, measure_all,
@@ -36,6 +39,7 @@ from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, 
 from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
+from .scale import GROUPS, bench, bench_table
 from .train import Interrupted, Learner, TensorBoard
 
 # %% ../nbs/17_cli.ipynb #c3bfbadf
@@ -220,23 +224,107 @@ def run_train(args) -> dict:
     return {"out": str(out), "steps": learner.steps_done, "seconds": round(learner.seconds, 1)}
 
 # %% ../nbs/17_cli.ipynb #1a4e562b
-def run_colorize(args) -> dict:
-    "Colour one sketch with one reference."
-    sketch = open_picture(args.sketch, "sketch")
-    reference = open_picture(args.reference, "reference")
-    out = Path(args.out)
-    if out.suffix.lower() not in Image.registered_extensions():
+def write_picture(
+    path: Path,
+    picture: Image.Image,
+):
+    "Write a picture in the format of the path's suffix; raises `UserError` if it cannot be."
+    # of PNG: a little larger than the default's 6, and twice as fast
+    try: write_atomically(path, partial(picture.save, compress_level=3))
+    except (ValueError, KeyError) as e:
+        raise UserError(f"cannot write {path}: {e}; try .png") from None
+
+
+def check_targets(
+    args,           # of `colorize`
+    targets: list,  # paths to write
+) -> list:
+    "Those of `targets` that exist and are kept; raises `UserError` if --out cannot be written."
+    out, folder = args.out, os.path.isdir(args.sketch)
+    if folder and os.path.exists(out) and not os.path.isdir(out):
+        raise UserError(f"--out {out} is a file; for a folder of sketches, name a folder")
+    if not folder and os.path.isdir(out): raise UserError(f"--out {out} is a folder")
+    if Image.registered_extensions().get(targets[0].suffix.lower()) not in Image.SAVE:
         raise UserError(f"--out {out}: give it the suffix of an image format, such as .png")
-    if out.is_dir(): raise UserError(f"--out {out} is a folder")
+    kept = [] if args.force else [t for t in targets if os.path.exists(t)]
+    if kept and not folder: raise UserError(f"--out {out} exists; --force overwrites it")
+    return kept
+
+
+def hints_of(
+    rows,                # lists of numbers as typed: X Y X' Y' and perhaps K, in pixels; or None
+    sketch: Image.Image,
+    references: list,    # PIL images
+) -> list:
+    "Hints in the units of `colorize`; raises `UserError` if one is none."
+    def unit(v, n): return (v + 0.5) / n * 2 - 1
+    hints = []
+    for row in rows or ():
+        if len(row) not in (4, 5) or (k := int(([*row, 0])[4])) not in range(len(references)):
+            raise UserError(f"--hint {' '.join(f'{v:g}' for v in row)}: expected X Y X' Y', and K "
+                            "if there are several references, counted from 0")
+        (x, y, u, v), (w, h), (rw, rh) = row[:4], sketch.size, references[k].size
+        hints.append((unit(x, w), unit(y, h), (unit(u, rw), unit(v, rh), k)))
+    return hints
+
+# %% ../nbs/17_cli.ipynb #6cbe7003
+def run_colorize(args) -> dict:
+    "Colour a sketch, or a folder of them, with one reference or several."
+    todo, folder = jobs(args.sketch, args.reference, args.out), os.path.isdir(args.sketch)
+    kept = check_targets(args, [target for *_, target in todo])
+    if args.hint and folder: raise UserError("--hint: give it with one sketch, not with a folder")
+    weights, read, failed = args.weights or default_weights(), lru_cache(8)(read_picture), {}
+    left = [job for job in todo if job[2] not in kept]
+    generator = load_generator(weights) if folder else None
+    for sketch_path, reference_paths, target in progress(left, "colouring") if folder else left:
+        try:
+            sketch = read_picture(sketch_path, "sketch")
+            references = [read(path, "reference") for path in reference_paths]
+            if not args.extract and not is_line_art(sketch):
+                say(f"note: {sketch_path} is mostly dark; --extract draws the lines of a picture")
+            hints = hints_of(args.hint, sketch, references)
+            if generator is None: generator = load_generator(weights)
+            result = colorize(sketch, references, generator, hints, args.clean, args.extract)
+            write_picture(target, result)
+        except UserError as e:
+            if not folder: raise
+            failed[str(sketch_path)] = str(e)
+            say(f"refcolor: {e}")
+    which = f"{generator.preset.name}, {weights}" + ("" if args.weights else " (the default)")
+    said = {"out": str(args.out), "weights": str(weights)}
+    if not folder:
+        say(f"wrote {args.out} ({result.width}×{result.height}), weights: {which}")
+        return said | {"size": list(result.size)}
+    written = len(left) - len(failed)
+    say(f"wrote {written} pictures into {args.out}"
+        + (f", kept {len(kept)} that exist (--force overwrites)" if kept else "")
+        + f", weights: {which}")
+    if failed: raise UserError(f"{len(failed)} of {len(left)} sketches could not be coloured")
+    return said | {"written": written, "kept": len(kept)}
+
+# %% ../nbs/17_cli.ipynb #c493caa8
+def run_export(args) -> dict:
+    "Write weights as an ONNX file, and compare it with PyTorch."
+    if args.out.suffix != ".onnx": raise UserError(f"--out {args.out}: give it the suffix .onnx")
     weights = args.weights or default_weights()
-    result = colorize(sketch, reference, weights)
-    write_atomically(out, result.save)
-    say(f"wrote {out} ({result.width}×{result.height}), weights: {weights}")
-    return {"out": str(out), "size": list(result.size), "weights": str(weights)}
+    generator = load_generator(weights)
+    write_atomically(args.out, partial(export_onnx, generator))
+    result = {"out": str(args.out), "weights": str(weights),
+              "megabytes": round(args.out.stat().st_size / 1e6, 1)}
+    try: result["difference"] = onnx_difference(generator, args.out)
+    except ImportError: checked = "not compared: no onnxruntime here"
+    else: checked = f"differs from PyTorch by at most {result['difference']:.1e}"
+    say(f"wrote {args.out} ({result['megabytes']} MB), weights: {weights}; {checked}")
+    return result
 
 # %% ../nbs/17_cli.ipynb #a65ba391
-def evaluate_weights(weights: Path, args, device: str, extractor) -> tuple:
-    "Measure one model: its generator, its sources, its evaluation."
+def evaluate_weights(
+    weights: Path,
+    args,
+    device: str,   # "cpu", "cuda:0"
+    extractor,     # a FeatureExtractor, or None
+) -> tuple:        # its generator, its sources, its evaluation
+    "Measure one model; raises `UserError`."
     generator, size = load_generator(weights).to(device), load_preset(weights).model.size
     sources = open_sources(args.data, size, args.n, args.root, args.sketches, args.references,
                            args.truths, args.skip_bad)
@@ -249,17 +337,23 @@ def run_evaluate(args) -> dict:
     given = [weights] + ([args.against] if args.against else [])
     for path in given: load_preset(path)                           # mistakes first, then work
     if args.report: check_report(args.report, given)
-    rank, _ = processes()
+    rank, world = processes()
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
     if rank: args.json = False
-    else: say(data_note(args.data) if not args.sketches else f"data: {args.sketches}")
+    else:
+        say(data_note(args.data) if not args.sketches else f"data: {args.sketches}")
+        if world > 1: say(f"{world} processes share the pairs")
     generator, sources, ours = evaluate_weights(weights, args, device, extractor)
     result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
     generators, comparison = [generator], None
     if args.against:
         other, _, theirs = evaluate_weights(args.against, args, device, extractor)
         generators.append(other)
+        sizes = [g.config.size for g in generators]
+        if len(set(sizes)) > 1:
+            say(f"note: ours works at {sizes[0]}², theirs at {sizes[1]}²: each is measured at its "
+                "own size, and whole-picture metrics compare only roughly")
         comparison = compare(ours, theirs)
         result |= {"against": str(args.against), "comparison": comparison,
                    "second_look": second_look(comparison)}
@@ -287,6 +381,19 @@ def check_report(report: Path, weights: list):
                             "evaluation never changes: write it elsewhere")
 
 # %% ../nbs/17_cli.ipynb #cc56d5ee
+def run_bench(args) -> dict:
+    "Measure what a training step, inference, warp, sketch, attention and Fréchet distance cost."
+    preset, start = PRESETS[args.preset], time.perf_counter()
+    what = args.what.split(",") if args.what else [*GROUPS, "choices"]
+    result = bench(what, preset, args.threads, args.repeats)
+    say(bench_table(result))
+    if args.out:
+        try: save_result(args.out, result, f"refcolor bench --preset {args.preset}", preset, 0,
+                         time.perf_counter() - start, (*MODULES, "sketch", "fid", "scale"))
+        except OSError as e: raise UserError(f"cannot write {args.out}: {e.strerror}") from None
+    return result
+
+
 def run_data(args) -> dict:
     "List the data sets, or check, show or fetch one."
     if args.action == "list":
@@ -384,11 +491,24 @@ def make_parser() -> Parser:
     p.add_argument("--tensorboard", action="store_true", help="TensorBoard event files in --out")
 
     p = command("colorize", run_colorize)
-    p.add_argument("--sketch", type=Path, required=True, help="image file: the drawing")
-    p.add_argument("--reference", type=Path, required=True, help="image file: the colours")
-    p.add_argument("--out", type=Path, required=True, help="image file to write")
+    p.add_argument("--sketch", type=Path, required=True, help="image file, or a folder of them")
+    p.add_argument("--reference", type=Path, required=True, nargs="+",
+                   help="image files with the colours; or a folder: each sketch takes its name's")
+    p.add_argument("--out", type=Path, required=True, help="image file to write, or a folder")
     p.add_argument("--weights", type=Path, default=None,
-                   help="a run's folder or a checkpoint, else runs/demo")
+                   help="a run's folder or a checkpoint; else packaged ones, else runs/demo")
+    p.add_argument("--hint", type=float, nargs="+", action="append", metavar="PIXEL",
+                   help="X Y X' Y' [K]: what is at (X, Y) of the sketch looks at (X', Y') of the "
+                        "reference (number K, from 0); may be given again")
+    p.add_argument("--no-clean", dest="clean", action="store_false",
+                   help="leave the sketch's paper and ink as they are")
+    p.add_argument("--extract", action="store_true", help="the sketch is a colour picture")
+    p.add_argument("--force", action="store_true", help="overwrite")
+
+    p = command("export", run_export)
+    p.add_argument("--out", type=Path, required=True, help=".onnx file to write")
+    p.add_argument("--weights", type=Path, default=None,
+                   help="a run's folder or a checkpoint; else packaged ones, else runs/demo")
 
     p = command("evaluate", run_evaluate)
     p.add_argument("--weights", type=Path, default=None,
@@ -405,6 +525,14 @@ def make_parser() -> Parser:
                    help="between the crowds of outputs and true pictures; auto: both")
     p.add_argument("--report", type=Path, default=None, help="HTML file to write")
     p.add_argument("--skip-bad", action="store_true", help="leave out unreadable pictures")
+
+    p = command("bench", run_bench)
+    p.add_argument("--preset", default="PAPER", choices=sorted(PRESETS), help="whose networks")
+    p.add_argument("--what", default=None, metavar="A,B",
+                   help=f"some of {', '.join(GROUPS)}, choices; all if not given")
+    p.add_argument("--threads", type=positive, default=1, help="of the processor")
+    p.add_argument("--repeats", type=positive, default=3, help="of each case; the median counts")
+    p.add_argument("--out", type=Path, default=None, help="result file to write, JSON")
 
     p = command("data", run_data)
     p.add_argument("action", choices=["list", "check", "show", "fetch"])
@@ -425,7 +553,8 @@ def main(argv=None) -> int:
         return 0
     except UserError as e:
         if args.debug: raise
-        say(f"refcolor: {e}")
+        # from a worker process it comes with a traceback in front
+        say("refcolor: " + str(e).splitlines()[-1].removeprefix("refcolor.core.UserError: "))
         return 130 if isinstance(e, Interrupted) else 2
     except KeyboardInterrupt:
         say("refcolor: interrupted")
