@@ -31,11 +31,12 @@ from .attention import attention_figure, part_point
 from .colorize import (colorize, default_weights, export_onnx, is_line_art, jobs,
                                onnx_difference, read_picture)
 from .augment import noise_size, self_reference
-from .core import PRESETS, UserError, image_rows, progress, save_result, uniform
+from .core import (PRESETS, UserError, image_rows, processes, progress, save_result,
+                           uniform)
 from .data import (STYLES, attribution, check_dataset, cross_pairs, dataset_names,
                            fetch_dataset, open_dataset, report_lines)
 from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, measure_all,
-                               metrics_table, open_sources, processes, second_look)
+                               metrics_table, open_sources, second_look)
 from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
@@ -337,8 +338,8 @@ def run_evaluate(args) -> dict:
     given = [weights] + ([args.against] if args.against else [])
     for path in given: load_preset(path)                           # mistakes first, then work
     if args.report: check_report(args.report, given)
-    rank, world = processes()
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    state = processes()
+    rank, world, device = state.process_index, state.num_processes, state.device
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
     if rank: args.json = False
     else:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'UserError', 'needs_operator_stubs', 'ModelConfig',
-           'DataConfig', 'TrainConfig', 'Preset', 'preset_to_dict', 'preset_from_dict', 'uniform', 'to_tensor',
-           'to_image', 'show_images', 'image_rows', 'progress', 'explore', 'code_digest', 'save_result', 'load_result',
-           'weights_file', 'load_lite0']
+           'DataConfig', 'TrainConfig', 'Preset', 'preset_to_dict', 'preset_from_dict', 'uniform', 'processes',
+           'to_tensor', 'to_image', 'show_images', 'image_rows', 'progress', 'explore', 'code_digest', 'save_result',
+           'load_result', 'weights_file', 'load_lite0']
 
 # %% ../nbs/00_core.ipynb #f4978364
 import dataclasses
@@ -162,6 +162,18 @@ def uniform(
     "Random numbers for each sample: a function of (seed, step, index) and of nothing else."
     rows = [np.random.default_rng([seed, step, int(i)]).random(n) for i in index]
     return torch.from_numpy(np.stack(rows) * 2 - 1).float()
+
+# %% ../nbs/00_core.ipynb #f21e7e10
+def processes(
+    cpu: bool = False,  # stay on the CPU, whatever else there is
+):                      # accelerate's PartialState: .process_index, .num_processes, .device
+    "Join the launcher's other processes; raises `UserError` if it started too few."
+    env = os.environ
+    if "ACCELERATE_USE_CPU" in env and "MASTER_ADDR" in env and "WORLD_SIZE" not in env:
+        raise UserError("accelerate was asked for several processes and started one; "
+                        "without GPUs it needs: accelerate launch --multi_gpu --num_processes …")
+    from accelerate import PartialState
+    return PartialState(cpu=cpu or not torch.accelerator.is_available())
 
 # %% ../nbs/00_core.ipynb #daff96f9
 def to_tensor(

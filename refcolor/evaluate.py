@@ -7,7 +7,7 @@ __all__ = ['ACCURATE', 'MEAN_COLOUR', 'MS_SSIM_SIDE', 'ALEXNET_FILE', 'PARTS', '
            'region_error', 'region_accuracy', 'constant_answer', 'picture_metrics', 'LPIPS', 'lpips_network',
            'correspondence_accuracy', 'part_cells', 'part_attention', 'colours_at', 'keypoint_psnr', 'mean_of',
            'bootstrap_interval', 'Pairs', 'CrossReference', 'SelfReference', 'squares', 'picture_files', 'usable',
-           'Chosen', 'match_folders', 'Given', 'Pictures', 'stretched', 'Keypoints', 'score', 'processes', 'measure',
+           'Chosen', 'match_folders', 'Given', 'Pictures', 'stretched', 'Keypoints', 'score', 'measure',
            'crowd_distances', 'Evaluation', 'sources_of', 'measure_all', 'evaluate', 'table_rows', 'metrics_table',
            'compare', 'comparison_rows', 'comparison_table', 'second_look', 'open_sources', 'worst_and_best',
            'png_data', 'pair_pictures', 'html_table', 'html_report']
@@ -34,7 +34,8 @@ from torch import Tensor, nn
 
 # %% ../nbs/12_evaluate.ipynb #ce6337a5
 from .augment import noise_size, self_reference
-from .core import DataConfig, UserError, image_rows, progress, uniform, weights_file
+from .core import (DataConfig, UserError, image_rows, processes, progress, uniform,
+                           weights_file)
 from .data import (GENERATED, STYLES, SUFFIXES, Samples, character_svg, open_dataset,
                            open_picture, palette_of, rasterize)
 from .fid import (FeatureExtractor, Statistics, frechet_distance, frechet_from_features,
@@ -508,18 +509,6 @@ def _measure(generator, pairs: Pairs, source, extractor, lpips) -> tuple:
     return values, {name: extractor(x).numpy() for name, x in crowds.items()}
 
 # %% ../nbs/12_evaluate.ipynb #447ee326
-def processes() -> tuple:   # rank of this process, number of processes
-    "Join those that accelerate or torchrun started; raises `UserError` if they are too few."
-    env = os.environ
-    if "ACCELERATE_USE_CPU" in env and "MASTER_ADDR" in env and "WORLD_SIZE" not in env:
-        raise UserError("accelerate was asked for several processes and started one; "
-                        "without GPUs it needs: accelerate launch --multi_gpu --num_processes …")
-    if int(env.get("WORLD_SIZE", 1)) == 1: return 0, 1
-    from accelerate import PartialState
-    state = PartialState(cpu=not torch.cuda.is_available())      # on CPUs they talk through gloo
-    return state.process_index, state.num_processes
-
-
 def _gather(rows: list, world: int) -> list:
     "The rows of all processes, in all of them."
     if world == 1: return rows
@@ -537,7 +526,8 @@ def measure(
 ) -> tuple:       # values: metric -> (n,) or (n, p); features: crowd -> (n, d)
     "Run the generator and its baselines over all pairs of a source; raises `UserError` for NaNs."
     generator.eval()
-    rank, world = processes()
+    state = processes()
+    rank, world = state.process_index, state.num_processes
     starts, rows = range(0, source.n, batch), []
     for start in progress(starts[rank::world], "evaluating"):
         index = list(range(start, min(start + batch, source.n)))

@@ -24,6 +24,15 @@ def _check_vectors(v_s: Tensor, v_r: Tensor, d_v: int, same_n: bool = False):
     if same_n and n != m: raise ValueError(f"v_s, v_r: expected as many positions, got {n} and {m}")
 
 
+def _check_mask(mask: Tensor | None, b: int, n: int, m: int):
+    "Raise `ValueError` unless the mask is None, (n, m) or (b, n, m), each row with a way out."
+    if mask is None: return
+    if tuple(mask.shape) not in ((n, m), (b, n, m)):
+        raise ValueError(f"mask: expected ({n}, {m}) or ({b}, {n}, {m}), got {tuple(mask.shape)}")
+    if mask.amax(-1).eq(-torch.inf).any():
+        raise ValueError("mask: a position may look nowhere: all its entries are -inf")
+
+
 def _projection(d_v: int) -> nn.Linear:
     if d_v < 1: raise ValueError(f"d_v: expected at least 1, got {d_v}")
     return nn.Linear(d_v, d_v, bias=False)
@@ -52,17 +61,21 @@ class SCFT(nn.Module):
                 v_s: Tensor,               # sketch vectors (b, n, d_v)
                 v_r: Tensor,               # reference vectors (b, n, d_v)
                 need_logits: bool = True,  # False: faster, and the n×n map is never kept
+                mask: Tensor | None = None,  # added to the logits: (n, n) or (b, n, n)
                ) -> tuple:                 # c (b, n, d_v) and the logits (b, n, n), or None
         "Transfer the reference to the sketch; raises `ValueError` if the shapes do not fit."
         _check_vectors(v_s, v_r, self.d_v)
+        _check_mask(mask, *v_s.shape[:2], v_r.shape[1])
         q, k, v = self.w_q(v_s), self.w_k(v_r), self.w_v(v_r)
         if need_logits:
             logits = q / self.d_v ** 0.5 @ k.mT                       # Eq. 3: scaled, then softmax
+            if mask is not None: logits = logits + mask
             attention = (logits.detach() if self.stop_gradient else logits).softmax(-1)
             return v_s + attention @ v, logits                        # Eq. 4 and 5
         if self.stop_gradient: q, k = q.detach(), k.detach()
         # four dimensions: in three, PyTorch stores the n×n map after all
-        found = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        mask = mask if mask is None or mask.ndim == 2 else mask[:, None]
+        found = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], mask)[:, 0]
         return v_s + found, None
 
 # %% ../nbs/06_scft.ipynb #c85446bc
@@ -83,9 +96,11 @@ class Addition(nn.Module):
                 v_s: Tensor,               # sketch vectors (b, n, d_v)
                 v_r: Tensor,               # reference vectors (b, n, d_v)
                 need_logits: bool = True,  # accepted for the common call; there are none
+                mask: Tensor | None = None,  # accepted for the common call, must be None
                ) -> tuple:                 # c (b, n, d_v) and None
         "Compute v_s + W v_r; raises `ValueError` if the shapes do not fit."
         _check_vectors(v_s, v_r, self.d_v, same_n=True)
+        if mask is not None: raise ValueError("mask: this fusion has no logits to mask")
         return v_s + self.w_v(v_r), None
 
 # %% ../nbs/06_scft.ipynb #b5a3127c
@@ -95,9 +110,11 @@ class AdaINFusion(Addition):
                 v_s: Tensor,               # sketch vectors (b, n, d_v)
                 v_r: Tensor,               # reference vectors (b, m, d_v)
                 need_logits: bool = True,  # accepted for the common call; there are none
+                mask: Tensor | None = None,  # accepted for the common call, must be None
                ) -> tuple:                 # c (b, n, d_v) and None
         "Normalise v_s over positions, then rescale; raises `ValueError` if the shapes do not fit."
         _check_vectors(v_s, v_r, self.d_v)
+        if mask is not None: raise ValueError("mask: this fusion has no logits to mask")
         var_s, mean_s = torch.var_mean(v_s, 1, correction=0, keepdim=True)
         var_r, mean_r = torch.var_mean(self.w_v(v_r), 1, correction=0, keepdim=True)
         # 1e-5: a constant channel has no spread to divide by, and its root no gradient

@@ -23,7 +23,6 @@ from pathlib import Path
 # %% ../nbs/10_train.ipynb #07b47881
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import reduce
 from fastcore.basics import patch
 from safetensors.torch import load_file, save_file
@@ -33,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 # %% ../nbs/10_train.ipynb #be5e6366
 from .augment import Triple, noise_size, self_reference
 from .core import (Preset, UserError, image_rows, preset_from_dict,
-                           preset_to_dict, progress, uniform)
+                           preset_to_dict, processes, progress, uniform)
 from .discriminator import PatchGAN
 from .generator import Generator
 from .losses import (feature_network, gan_loss, generator_losses, gradient_norm, lambdas,
@@ -253,15 +252,6 @@ def discriminator_loss(
     loss = (gan_loss(real, True, gan_mode) + gan_loss(fake, False, gan_mode)) / 2
     return loss, {"D(real)": real.detach().mean(), "D(fake)": fake.detach().mean()}
 
-# %% ../nbs/10_train.ipynb #faed5c32
-def _processes(cpu: bool) -> PartialState:
-    "Which process this is, of how many; raises `UserError` if the launcher started too few."
-    env = os.environ
-    if "ACCELERATE_USE_CPU" in env and "MASTER_ADDR" in env and "WORLD_SIZE" not in env:
-        raise UserError("accelerate was asked for several processes and started one; "
-                        "without GPUs it needs: accelerate launch --multi_gpu --num_processes …")
-    return PartialState(cpu=cpu or not torch.accelerator.is_available())
-
 # %% ../nbs/10_train.ipynb #4485eaa9
 class Learner:
     "Two networks, their optimisers, and the steps that train them."
@@ -283,7 +273,7 @@ class Learner:
                             f"{len(dataset)} images")
         if precision not in ("fp32", "bf16"):
             raise UserError(f"unknown precision {precision!r}: use fp32 or bf16")
-        self.processes = _processes(str(device) == "cpu")
+        self.processes = processes(str(device) == "cpu")
         self.device = torch.device(device or self.processes.device)
         self.phi = feature_network(preset.train.features).to(self.device)
         # the λ follow the network that is really used
