@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test lab docs export notebooks readme publish clean
+.PHONY: help install demo test lab app docs export notebooks readme publish clean
 
 help:           ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,12 @@ test: install   ## run every notebook cell and every test
 
 lab: install    ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/
+
+# the page on this machine only, behind a token; it serves no file, and one kernel for each visitor
+app: install    ## serve the attention explorer as a page; APP="--no-browser --port=8000" for other options
+	$(BIN)/voila nbs/app.ipynb --Voila.ip=127.0.0.1 --Voila.auto_token=True \
+		--VoilaConfiguration.file_allowlist='^$$' \
+		--VoilaConfiguration.extension_denylist=jupyterlab-jupytext $(APP)
 
 docs: install   ## build the documentation site: _site/
 	$(BIN)/mkdocs build --strict
