@@ -35,7 +35,7 @@ def test_train_writes_what_the_design_names(run_folder):
         assert (run_folder / name).exists(), name
     assert (run_folder / "last").is_symlink() and os.readlink(run_folder / "last") == "step-3"
     first = json.loads((run_folder / "metrics.jsonl").read_text().splitlines()[0])
-    for name in ("tr", "rec", "adv", "perc", "style", "adv_d"): assert f"loss/{name}" in first
+    for name in ("tr", "rec", "adv_g", "perc", "style", "adv_d"): assert f"loss/{name}" in first
     for name in ("rec", "adv", "perc", "style"): assert first[f"grad/{name}"] > 0
     assert first["grad_logits/tr"] > 0
     assert {"D(real)", "D(fake)", "seconds_per_step", "images_per_second"} <= set(first)

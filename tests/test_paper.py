@@ -23,7 +23,7 @@ def test_paper_makes_a_full_training_step():
     log = learner.step(measure=True)
     assert len(calls) == 1, "one generator forward a step"
     assert shapes == [(1, 256, 256)]
-    for name in ("tr", "rec", "adv", "perc", "style"): assert log[f"loss/{name}"] > 0
+    for name in ("tr", "rec", "adv_g", "perc", "style"): assert log[f"loss/{name}"] > 0
     after = [g.blocks[0].body[0][0].weight, g.fusion.w_q.weight, d.net[0].weight]
     assert not any(torch.equal(a, b) for a, b in zip(before, after)), "something did not learn"
     assert all(p.grad is None for p in learner.phi.parameters())

@@ -191,7 +191,7 @@ def test_tensorboard_has_the_losses_under_their_names(tmp_path, capsys):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     lines = [json.loads(l) for l in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    for name in ("loss/tr", "loss/rec", "loss/adv", "loss/perc", "loss/style", "loss/adv_d"):
+    for name in ("loss/tr", "loss/rec", "loss/adv_g", "loss/perc", "loss/style", "loss/adv_d"):
         curve = [(e.step, e.value) for e in events.Scalars(name)]
         assert curve == [(l["step"], pytest.approx(l[name], abs=1e-5)) for l in lines], name
 
@@ -242,7 +242,7 @@ def test_two_processes_with_half_the_batch_compute_the_gradients_of_the_whole(tm
     for group in ("G.", "D."):
         a, b = (torch.cat([v.flatten() for k, v in sorted(x.items()) if k.startswith(group)]) for x in (one, two))
         assert (a - b).norm() <= 1e-5 * a.norm(), (group, float((a - b).norm() / a.norm()))
-    for name in ("loss/tr", "loss/rec", "loss/adv", "loss/perc", "loss/style", "loss/adv_d", "D(real)"):
+    for name in ("loss/tr", "loss/rec", "loss/adv_g", "loss/perc", "loss/style", "loss/adv_d", "D(real)"):
         assert one[f"log.{name}"] == pytest.approx(float(two[f"log.{name}"]), rel=1e-4), name     # the whole batch's, not one half's
 
 
