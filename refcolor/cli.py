@@ -40,7 +40,7 @@ from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, 
 from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
-from .scale import GROUPS, bench, bench_table
+from .scale import GROUPS, bench, bench_table, keep_freed_memory
 from .train import Interrupted, Learner, TensorBoard
 
 # %% ../nbs/17_cli.ipynb #c3bfbadf
@@ -148,6 +148,7 @@ MODULES = ("core", "data", "tps", "augment", "encoder", "scft", "generator", "di
 # %% ../nbs/17_cli.ipynb #542d44a3
 def run_demo(args) -> dict:
     "Train TINY on avatars, evaluate on cross pairs that it never saw, draw the pictures."
+    keep_freed_memory()
     preset, out = PRESETS["TINY"], Path(args.out)
     if args.steps: preset = replace(preset, train=replace(preset.train, steps=args.steps))
     say(data_note("avatars"))
@@ -188,6 +189,7 @@ def run_demo(args) -> dict:
 # %% ../nbs/17_cli.ipynb #0e6a127d
 def run_train(args) -> dict:
     "Train a preset on a data set."
+    keep_freed_memory()
     preset = PRESETS[args.preset]
     batch = args.batch or preset.train.batch
     t = replace(preset.train, steps=args.steps, batch=batch, gan_mode=args.gan_mode,
@@ -384,6 +386,7 @@ def check_report(report: Path, weights: list):
 # %% ../nbs/17_cli.ipynb #cc56d5ee
 def run_bench(args) -> dict:
     "Measure what a training step, inference, warp, sketch, attention and Fréchet distance cost."
+    keep_freed_memory()
     preset, start = PRESETS[args.preset], time.perf_counter()
     what = args.what.split(",") if args.what else [*GROUPS, "choices"]
     result = bench(what, preset, args.threads, args.repeats)

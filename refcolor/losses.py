@@ -198,6 +198,7 @@ class VGG19Features(FeatureNetwork):
         for key, value in dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)).items():
             self.register_buffer(key, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
+        self.layers.to(memory_format=torch.channels_last)       # faster on a CPU
 
     def maps(self,
              x: Tensor,  # (b, 3, h, w) in [-1, 1]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'Measured', 'measure', 'flops', 'peak_flops', 'RandomPictures', 'step_learner', 'step_cases', 'bare_forward',
            'infer_cases', 'warp_cases', 'sketch_cases', 'load_cases', 'fid_cases', 'naive_attention', 'attention_cases',
-           'choice_cases', 'bench', 'bench_table']
+           'keep_freed_memory', 'choice_cases', 'bench', 'bench_table']
 
 # %% ../nbs/16_scale.ipynb #9167db0a
 import contextlib
@@ -266,6 +266,17 @@ def attention_cases(preset: Preset) -> dict:   # name -> function
     return cases
 
 # %% ../nbs/16_scale.ipynb #c974a13c
+def keep_freed_memory(
+    keep: bool = True,  # False: as it was
+) -> bool:              # whether the C library could be told
+    "Tell glibc to keep freed blocks for the next step; elsewhere nothing happens."
+    try: mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError): return False
+    most, trim = -4, -1                     # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
+    return bool(mallopt(most, 0 if keep else 65_536) and
+                mallopt(trim, 2 ** 31 - 1 if keep else 128 * 1024))
+
+# %% ../nbs/16_scale.ipynb #8254d85e
 def _two_forwards(learner: Learner) -> Callable:
     "A step that runs G once for D and once more for G."
     def f():
@@ -276,9 +287,18 @@ def _two_forwards(learner: Learner) -> Callable:
 
 
 def _channels_last(learner: Learner) -> Learner:
-    for network in (learner.generator, learner.discriminator, learner.phi):
+    for network in (learner.generator, learner.discriminator):      # Φ always is
         network.to(memory_format=torch.channels_last)
     return learner
+
+
+def _keeping(learner: Learner, keep: bool) -> Callable:
+    "A step after which freed memory is kept, or given back."
+    def f():
+        keep_freed_memory(keep)
+        learner.step()
+        keep_freed_memory()
+    return f
 
 
 def _solve_each(displacement: Tensor, size: int) -> Tensor:
@@ -294,7 +314,7 @@ def _adam(learner: Learner, **options) -> Callable:
     for p in network.parameters(): p.grad = torch.zeros_like(p)
     return torch.optim.Adam(network.parameters(), 1e-4, **options).step
 
-# %% ../nbs/16_scale.ipynb #6153fba8
+# %% ../nbs/16_scale.ipynb #9e29e770
 def _vgg_pair(batch: int, size: int) -> tuple:
     "VGG19's features to the end, and the thirty layers that the losses use."
     from torchvision.models import vgg19
@@ -320,6 +340,7 @@ def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without
     return {
         "bf16 autocast": (plain.step, step_learner(preset, batch, "bf16").step),
         "channels_last": (plain.step, _channels_last(step_learner(preset, batch)).step),
+        "freed memory is kept": (_keeping(plain, False), _keeping(plain, True)),
         "one forward of G per step": (_two_forwards(plain), plain.step),
         "VGG19 cut after relu5_1": _vgg_pair(batch, size),
         "fused Adam": (_adam(plain, foreach=False), _adam(plain, fused=True)),
