@@ -36,8 +36,9 @@ app: install    ## serve the attention explorer as a page; APP="--no-browser --p
 docs: install   ## build the documentation site: _site/
 	$(BIN)/mkdocs build --strict
 
-publish: install ## put the demo's result and pictures into nbs/, its weights into the package
-	$(BIN)/python .ci/publish.py runs/demo
+# the notebooks' numbers depend on the packaged weights: new ones only on purpose, with WEIGHTS=--weights
+publish: install ## put the demo's result and pictures into nbs/
+	$(BIN)/python .ci/publish.py runs/demo $(WEIGHTS)
 
 export: install ## notebooks -> refcolor/*.py
 	$(BIN)/nbdev_export

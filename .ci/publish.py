@@ -1,4 +1,4 @@
-"""Copy a finished demo run to where readers and users find it: python .ci/publish.py [runs/demo]"""
+"""Copy a finished demo run to where readers and users find it: python .ci/publish.py RUN [--weights]"""
 import json
 import shutil
 import sys
@@ -9,11 +9,12 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(run: Path):
-    "Results and pictures into nbs/; the averaged weights, in half precision, into the package."
+def main(run: Path, weights_too: bool):
+    "Results and pictures into nbs/; if asked for, the averaged weights, in half precision, into the package."
     (ROOT / "nbs/results").mkdir(exist_ok=True)
     shutil.copy(run / "result.json", ROOT / "nbs/results/demo.json")
     for name in ("demo", "attention", "losses"): shutil.copy(run / f"{name}.png", ROOT / "nbs/images")
+    if not weights_too: return
     weights = ROOT / "refcolor/weights/tiny"
     weights.mkdir(parents=True, exist_ok=True)
     half = {k: v.half().contiguous() for k, v in load_file(run / "last/generator.safetensors").items()}
@@ -24,4 +25,4 @@ def main(run: Path):
     shutil.copy(run / "result.json", weights)
 
 
-if __name__ == "__main__": main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/demo"))
+if __name__ == "__main__": main(Path(sys.argv[1]), "--weights" in sys.argv)
