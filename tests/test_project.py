@@ -170,3 +170,21 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
     for name in ("sketch.png", "reference.png"): drawing.save(tmp_path / name)
     done = run(python, script, "colorize", "--sketch", "sketch.png", "--reference", "reference.png", "--out", "o.png", cwd=tmp_path)
     assert str(site) in done.stderr and Image.open(tmp_path / "o.png").size == (90, 60)
+
+
+def test_whatever_the_package_imports_is_required():
+    "A wheel in an empty environment has nothing but `requirements`; this environment has everything."
+    from importlib.metadata import packages_distributions
+    from configparser import ConfigParser
+    config = ConfigParser(delimiters=["="], interpolation=None)
+    config.read(ROOT / "settings.ini", encoding="utf-8")
+    required = {re.split(r"[<>=]", r)[0].lower().replace("_", "-") for r in config["DEFAULT"]["requirements"].split()}
+    optional = {"onnx", "onnxruntime", "onnxscript", "tensorboard"}          # asked for where they are used, with a clear error
+    homes, missing = packages_distributions(), set()
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for top in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"refcolor"} - optional:
+                homes_of = {h.lower().replace("_", "-") for h in homes.get(top, [top])}
+                if not homes_of & required: missing.add(f"{name}: {top}")
+    assert not missing, sorted(missing)
