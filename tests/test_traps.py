@@ -36,7 +36,7 @@ TRAPS = [
     ("adversarial", "sigmoid, then BCE with logits", "08_discriminator", "Scores are raw numbers"),
     ("residual blocks", "all fed with the first input", "07_generator", "Residual blocks"),
     ("checkpoints", "optimisers forgotten", "10_train", "Resume is not another run"),
-    ("metrics", "SSIM with one window", "12_evaluate", "Pictures as a whole: PSNR, SSIM"),
+    ("metrics", "SSIM with one window", "12_evaluate", "Pictures as a whole: PSNR, SSIM, MS-SSIM, LPIPS"),
     ("metrics", "FID over ten images", "11_fid", "**Mutant**: FID over 10 images"),
     ("metrics", "an offline network's distance called FID", "11_fid", "**Mutant**: everything is called FID"),
     ("splits", "by seed instead of by shape", "01_data", "Splits that do not leak"),
