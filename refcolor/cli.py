@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MODULES', 'write_atomically', 'demo_pictures', 'save_figure', 'titled_sheet', 'loss_curves', 'say', 'data_note',
-           'peak_memory_gb', 'run_demo', 'run_train', 'write_picture', 'check_targets', 'hints_of', 'run_colorize',
-           'run_export', 'evaluate_weights', 'run_evaluate', 'check_report', 'run_bench', 'run_data', 'data_check',
-           'data_show', 'Parser', 'positive', 'make_parser', 'main']
+           'peak_memory_gb', 'run_demo', 'begin_again', 'run_train', 'write_picture', 'check_targets', 'hints_of',
+           'run_colorize', 'run_export', 'evaluate_weights', 'run_evaluate', 'check_report', 'run_bench', 'run_data',
+           'data_check', 'data_show', 'Parser', 'positive', 'make_parser', 'main']
 
 # %% ../nbs/17_cli.ipynb #ca09d408
 import argparse
@@ -31,8 +31,8 @@ from .attention import attention_figure, part_point
 from .colorize import (colorize, default_weights, export_onnx, is_line_art, jobs,
                                onnx_difference, read_picture)
 from .augment import noise_size, self_reference
-from .core import (PRESETS, UserError, image_rows, processes, progress, save_result,
-                           uniform)
+from .core import (PRESETS, UserError, image_rows, preset_from_dict, processes, progress,
+                           save_result, uniform)
 from .data import (STYLES, attribution, check_dataset, cross_pairs, dataset_names,
                            fetch_dataset, open_dataset, report_lines)
 from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, measure_all,
@@ -41,7 +41,7 @@ from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
 from .scale import GROUPS, bench, bench_table, keep_freed_memory
-from .train import Interrupted, Learner, TensorBoard
+from .train import Interrupted, Learner, TensorBoard, checkpoints
 
 # %% ../nbs/17_cli.ipynb #c3bfbadf
 def write_atomically(
@@ -187,6 +187,25 @@ def run_demo(args) -> dict:
     return result
 
 # %% ../nbs/17_cli.ipynb #0e6a127d
+def begin_again(
+    out: Path,     # of a run that was stopped before its first checkpoint
+    learner,
+):
+    "Make way for the same run from step 0; raises `UserError` if it was another one."
+    try:
+        config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        begun = preset_from_dict(config["preset"]), config["seed"]
+    except (ValueError, KeyError):                    # killed while it wrote that: nothing is lost
+        begun = learner.preset, learner.seed
+    if begun != (learner.preset, learner.seed):
+        raise UserError(f"--resume: {out} was begun with another preset, batch or seed; "
+                        "use another --out")
+    learner.processes.wait_for_everyone()             # all have looked
+    if not learner.processes.is_main_process: return
+    say(f"{out} was stopped before its first checkpoint: from the beginning")
+    (out / "config.json").unlink()
+
+# %% ../nbs/17_cli.ipynb #5cb6c765
 def run_train(args) -> dict:
     "Train a preset on a data set."
     keep_freed_memory()
@@ -203,7 +222,8 @@ def run_train(args) -> dict:
     out = Path(args.out)
     if not args.resume and (out / "config.json").exists():
         raise UserError(f"{out} holds another run: use --resume, or another --out")
-    if args.resume and not (out / args.resume / "state.json").exists():
+    unsaved = args.resume == "last" and (out / "config.json").exists() and not checkpoints(out)
+    if args.resume and not unsaved and not (out / args.resume / "state.json").exists():
         raise UserError(f"--resume: no checkpoint {args.resume} in {out}")
     size = preset.model.size
     train_set = open_dataset(args.data, args.root, "train", size, preset.data.characters,
@@ -216,6 +236,9 @@ def run_train(args) -> dict:
     learner = Learner(preset, train_set, out, args.seed, held_out, args.device, args.precision,
                       source, args.accumulate, args.workers, args.save_every)
     if args.tensorboard: learner.callbacks.append(TensorBoard())
+    if unsaved:
+        begin_again(out, learner)
+        args.resume = False
     if args.resume:
         learner.resume(args.resume)
         if learner.steps_done >= args.steps:
