@@ -189,7 +189,7 @@ def run_demo(args) -> dict:
 # %% ../nbs/17_cli.ipynb #0e6a127d
 def begin_again(
     out: Path,     # of a run that was stopped before its first checkpoint
-    learner,
+    learner,       # train.Learner of the same command
 ):
     "Make way for the same run from step 0; raises `UserError` if it was another one."
     try:
