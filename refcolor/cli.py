@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['MODULES', 'write_atomically', 'demo_pictures', 'save_figure', 'titled_sheet', 'loss_curves', 'say', 'data_note',
            'peak_memory_gb', 'run_demo', 'begin_again', 'run_train', 'write_picture', 'check_targets', 'hints_of',
-           'run_colorize', 'run_export', 'evaluate_weights', 'run_evaluate', 'check_report', 'run_bench', 'run_data',
-           'data_check', 'data_show', 'Parser', 'positive', 'make_parser', 'main']
+           'run_colorize', 'run_export', 'evaluate_weights', 'run_evaluate', 'check_report', 'reproduce_command',
+           'run_reproduce', 'run_weights', 'run_bench', 'run_data', 'data_check', 'data_show', 'Parser', 'positive',
+           'make_parser', 'main']
 
 # %% ../nbs/17_cli.ipynb #ca09d408
 import argparse
@@ -31,8 +32,8 @@ from .attention import attention_figure, part_point
 from .colorize import (colorize, default_weights, export_onnx, is_line_art, jobs,
                                onnx_difference, read_picture)
 from .augment import noise_size, self_reference
-from .core import (PRESETS, UserError, image_rows, preset_from_dict, processes, progress,
-                           save_result, uniform)
+from .core import (PRESETS, UserError, image_rows, load_result, preset_from_dict, processes,
+                           progress, save_result, uniform)
 from .data import (STYLES, attribution, check_dataset, cross_pairs, dataset_names,
                            fetch_dataset, open_dataset, report_lines)
 from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, measure_all,
@@ -40,6 +41,8 @@ from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, 
 from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
+from .reproduce import (EXPERIMENTS, ROWS, SHIPPED, SHIPPED_DATA, Study, aligned, row_status,
+                               run_rows, ship_weights, table_of, train_weights, weights_rows)
 from .scale import GROUPS, bench, bench_table, keep_freed_memory
 from .train import Interrupted, Learner, TensorBoard, checkpoints
 
@@ -406,6 +409,54 @@ def check_report(report: Path, weights: list):
             raise UserError(f"--report {report} lies in the weights folder {folder}, which an "
                             "evaluation never changes: write it elsewhere")
 
+# %% ../nbs/17_cli.ipynb #5c63b36d
+def reproduce_command(
+    args,    # of `reproduce`
+) -> str:    # what a reader types
+    "The command with what differs from its defaults."
+    words = [f"refcolor reproduce {args.experiment} --preset {args.preset}"]
+    if args.data != "avatars": words.append(f"--data {args.data}")
+    if args.steps: words.append(f"--steps {args.steps}")
+    if args.precision != "fp32": words.append(f"--precision {args.precision}")
+    return " ".join([*words, f"--seeds {args.seeds}"])
+
+
+def run_reproduce(args) -> dict:
+    "Train and judge the rows of an experiment, or go on with them; or train the shipped weights."
+    keep_freed_memory()
+    if args.experiment == "weights": return run_weights(args)
+    study = Study(PRESETS[args.preset], args.data, args.root, args.results, args.runs, args.steps,
+                  args.precision, args.device)
+    names = args.rows or EXPERIMENTS[args.experiment]
+    if unknown := set(names) - set(ROWS):
+        raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
+                        f"{', '.join(ROWS)}")
+    if not args.show:
+        say(data_note(args.data))
+        run_rows(study, names, args.seeds, reproduce_command(args), args.again, say)
+    rows = table_of(study, names, seeds=range(args.seeds))
+    say(aligned(rows))
+    status = {name: row_status(study, name, range(args.seeds)) for name in names}
+    return {"experiment": args.experiment, "rows": status, "results": str(args.results)}
+
+
+def run_weights(args) -> dict:
+    "Train the weights that the package ships, measure them, and write their model card."
+    run, folder = Path(args.runs) / "weights", Path(args.runs) / "weights" / "small"
+    if not args.show:
+        preset = SHIPPED
+        if args.steps: preset = replace(preset, train=replace(preset.train, steps=args.steps))
+        for name in SHIPPED_DATA: say(data_note(name))
+        learner = train_weights(run, preset, precision=args.precision, device=args.device)
+        say("measuring on pictures that it never saw")
+        ship_weights(run, folder, learner.seconds,
+                     f"refcolor reproduce weights --precision {args.precision}")
+    result = load_result(folder / "result.json")
+    if not result: raise UserError(f"{folder}: no weights yet; leave --show out")
+    say(aligned(weights_rows(result)))
+    say(f"weights and model card: {folder}; to ship them, copy it to refcolor/weights/small")
+    return {"weights": str(folder)}
+
 # %% ../nbs/17_cli.ipynb #cc56d5ee
 def run_bench(args) -> dict:
     "Measure what a training step, inference, warp, sketch, attention and Fréchet distance cost."
@@ -560,6 +611,23 @@ def make_parser() -> Parser:
     p.add_argument("--threads", type=positive, default=1, help="of the processor")
     p.add_argument("--repeats", type=positive, default=3, help="of each case; the median counts")
     p.add_argument("--out", type=Path, default=None, help="result file to write, JSON")
+
+    p = command("reproduce", run_reproduce)
+    p.add_argument("experiment", choices=[*EXPERIMENTS, "weights"],
+                   help="which rows; weights: the ones that the package ships")
+    p.add_argument("--preset", default="TINY", choices=sorted(PRESETS), help="networks, training")
+    p.add_argument("--seeds", type=positive, default=3, help="runs of each row: seeds from 0 on")
+    p.add_argument("--data", default="avatars", **data)
+    p.add_argument("--root", **root)
+    p.add_argument("--rows", default=None, type=lambda text: text.split(","), metavar="A,B",
+                   help="only these rows")
+    p.add_argument("--steps", type=positive, default=None, help="of a row, instead of its own")
+    p.add_argument("--results", type=Path, default=Path("nbs/results"), help="result files")
+    p.add_argument("--runs", type=Path, default=Path("runs/reproduce"), help="training runs")
+    p.add_argument("--show", action="store_true", help="only the table of what there is")
+    p.add_argument("--again", action="store_true", help="run stale rows anew")
+    p.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: autocast")
+    p.add_argument("--device", default=None, help="cpu, cuda, …; the best there is if not given")
 
     p = command("data", run_data)
     p.add_argument("action", choices=["list", "check", "show", "fetch"])
