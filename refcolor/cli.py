@@ -41,8 +41,9 @@ from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, 
 from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
-from .reproduce import (EXPERIMENTS, ROWS, SHIPPED, SHIPPED_DATA, Study, aligned, row_status,
-                               run_rows, ship_weights, table_of, train_weights, weights_rows)
+from .reproduce import (EXPERIMENTS, ROWS, SHIPPED, SHIPPED_DATA, Study, aligned,
+                               row_status, run_rows, ship_weights, shipped_pictures,
+                               table_of, train_weights, weights_rows)
 from .scale import GROUPS, bench, bench_table, keep_freed_memory
 from .train import Interrupted, Learner, TensorBoard, checkpoints
 
@@ -453,7 +454,10 @@ def run_weights(args) -> dict:
                      f"refcolor reproduce weights --precision {args.precision}")
     result = load_result(folder / "result.json")
     if not result: raise UserError(f"{folder}: no weights yet; leave --show out")
+    sheet = shipped_pictures(load_generator(folder))
+    write_atomically(run / "shipped.png", partial(sheet.save, format="PNG"))
     say(aligned(weights_rows(result)))
+    say(f"pictures: {run}/shipped.png")
     say(f"weights and model card: {folder}; to ship them, copy it to refcolor/weights/small")
     return {"weights": str(folder)}
 

@@ -8,8 +8,8 @@ __all__ = ['ROWS', 'EXPERIMENTS', 'ROW_STEPS', 'MUTANTS', 'CURVE', 'ROW_MODULES'
            'wrong_triplet', 'attention_entropy', 'branch_conflict', 'Track', 'BentReference', 'mutant_digest', 'Study',
            'open_study', 'train_row', 'judge_row', 'run_row', 'keep_the_generator', 'run_rows', 'finished',
            'row_status', 'paired_values', 'nested_interval', 'difference', 'table_of', 'difference_rows',
-           'learning_curves', 'Mixed', 'EmojiPeople', 'in_palette_of', 'train_weights', 'judge_weights', 'ship_weights',
-           'weights_rows', 'model_card']
+           'learning_curves', 'Mixed', 'EmojiPeople', 'in_palette_of', 'train_weights', 'unseen_pairs', 'judge_weights',
+           'shipped_pictures', 'ship_weights', 'weights_rows', 'model_card']
 
 # %% ../nbs/15_results.ipynb #08c6dbab
 import contextlib
@@ -33,8 +33,8 @@ from torch import Tensor
 
 # %% ../nbs/15_results.ipynb #0102fff4
 from .augment import noise_size, spatial_transform
-from .core import (SMALL, DataConfig, Preset, UserError, code_digest, load_result,
-                           preset_from_dict, save_result, uniform)
+from .core import (SMALL, DataConfig, Preset, UserError, code_digest, image_rows,
+                           load_result, preset_from_dict, save_result, uniform)
 from .data import (EMOJI_CREDIT, STYLES, Samples, _layers, attribution, cross_pairs,
                            emoji_code, emoji_palette, open_dataset, rasterize, shape_key)
 from .evaluate import (CrossReference, Pairs, SelfReference, measure_all, mean_of, score,
@@ -516,10 +516,14 @@ def nested_interval(
 ) -> tuple:              # mean, low, high
     "The mean, and the 95 % bootstrap interval over seeds and pairs: both are drawn anew."
     rng, (s, n, _) = np.random.default_rng(seed), values.shape
-    def mean(x): return float(np.nanmean(np.nanmean(x, (0, 1))))
-    means = [mean(values[rng.integers(s, size=s)][:, rng.integers(n, size=n)])
-             for _ in range(draws)]
-    return mean(values), *np.quantile(means, [0.025, 0.975]).tolist()
+    times = lambda k: rng.multinomial(k, np.full(k, 1 / k), draws) * 1.   # how often each is drawn
+    drawn = times(s), times(n)
+    def mean(*drawn):
+        total, seen = (np.einsum("ds,dn,snp->dp", *drawn, x, optimize=True)
+                       for x in (np.nan_to_num(values), ~np.isnan(values) * 1.))
+        with np.errstate(invalid="ignore"): return np.nanmean(total / seen, 1)
+    whole = float(mean(np.ones((1, s)), np.ones((1, n)))[0])
+    return whole, *np.nanquantile(mean(*drawn), [0.025, 0.975]).tolist()
 
 
 def difference(
@@ -568,7 +572,7 @@ def _cell(results: list, metric: str, interval: bool) -> str:
     "One number of the table, perhaps with its interval."
     if not results: return "–"
     digits = 1 if "psnr" in metric or metric.startswith("fd_") else 3
-    try: mean, low, high = nested_interval(paired_values(results, metric), 500)
+    try: mean, low, high = nested_interval(paired_values(results, metric))
     except KeyError:
         values = [r["metrics"].get(metric) for r in results]
         return "–" if None in values else f"{np.mean(values):.{digits}f}"
@@ -719,20 +723,44 @@ def train_weights(
     return learner.fit(resume=out.exists())
 
 # %% ../nbs/15_results.ipynb #4830ab0c
+def unseen_pairs(
+    size: int,     # of the pictures, pixels
+    n: int,        # pairs of each set
+) -> dict:         # data set -> `CrossReference` or `EmojiPeople`
+    "Pairs with a true answer from the test split of each set that the weights were trained on."
+    sets = {name: open_dataset(name, split="test", size=size, n=1024 if name == "openmoji" else None)
+            for name in SHIPPED_DATA}
+    return {name: (EmojiPeople if name == "openmoji" else CrossReference)(d, n)
+            for name, d in sets.items()}
+
+
 def judge_weights(
     generator,
     n: int = 256,   # pairs of each set
 ) -> dict:          # data set -> metrics
     "The weights on the unseen pictures of each set that they were trained on, at their own size."
-    size, found = generator.config.size, {}
-    for data in SHIPPED_DATA:
-        test = open_dataset(data, split="test", size=size, n=1024 if data == "openmoji" else None)
-        sources = ([EmojiPeople(test, n), SelfReference(test, n)] if data == "openmoji" else
-                   [*sources_of(test, n), BentReference(test, n)])
-        found[data] = measure_all(generator, sources).result
+    found = {}
+    for name, pairs in unseen_pairs(generator.config.size, n).items():
+        sources = [pairs, SelfReference(pairs.dataset, n)]
+        if name in STYLES: sources.append(BentReference(pairs.dataset, n))
+        found[name] = measure_all(generator, sources).result
     return found
 
 
+@torch.no_grad()
+def shipped_pictures(
+    generator,
+    k: int = 4,     # pairs of each set, an even number
+):                  # PIL image
+    "Sketch, reference, ours, truth; two pairs in a row; avatars, then adventurer, then OpenMoji."
+    rows = []
+    for pairs in unseen_pairs(generator.config.size, k).values():
+        p = pairs.batch(list(range(k)))
+        each = list(zip(p.sketch, p.reference, generator(p.sketch, p.reference).fake, p.truth))
+        rows += [a + b for a, b in zip(each[::2], each[1::2])]
+    return image_rows(rows)
+
+# %% ../nbs/15_results.ipynb #505e2025
 def ship_weights(
     run: Path,      # of `train_weights`, finished
     folder: Path,   # where to put generator.safetensors, preset.json, result.json, README.md
