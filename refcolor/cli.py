@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MODULES', 'write_atomically', 'demo_pictures', 'save_figure', 'titled_sheet', 'loss_curves', 'say', 'data_note',
-           'peak_memory_gb', 'run_demo', 'begin_again', 'run_train', 'write_picture', 'check_targets', 'hints_of',
-           'run_colorize', 'run_export', 'evaluate_weights', 'run_evaluate', 'check_report', 'reproduce_command',
-           'run_reproduce', 'run_weights', 'run_bench', 'run_data', 'data_check', 'data_show', 'Parser', 'positive',
-           'make_parser', 'main']
+           'peak_memory_gb', 'run_demo', 'check_device', 'begin_again', 'run_train', 'write_picture', 'check_targets',
+           'hints_of', 'run_colorize', 'run_export', 'evaluate_weights', 'run_evaluate', 'check_report',
+           'reproduce_command', 'run_reproduce', 'run_weights', 'run_bench', 'run_data', 'data_check', 'data_show',
+           'Parser', 'positive', 'make_parser', 'main']
 
 # %% ../nbs/17_cli.ipynb #ca09d408
 import argparse
@@ -42,8 +42,8 @@ from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
 from .reproduce import (EXPERIMENTS, ROWS, SHIPPED, SHIPPED_DATA, Study, aligned,
-                               row_status, run_rows, ship_weights, shipped_pictures,
-                               table_of, train_weights, weights_rows)
+                               device_name, row_status, run_rows, ship_weights,
+                               shipped_pictures, table_of, train_weights, weights_rows)
 from .scale import GROUPS, bench, bench_table, keep_freed_memory
 from .train import Interrupted, Learner, TensorBoard, checkpoints
 
@@ -190,6 +190,15 @@ def run_demo(args) -> dict:
     say(f"try: refcolor colorize --sketch FILE --reference FILE --out FILE --weights {out}")
     return result
 
+# %% ../nbs/17_cli.ipynb #fa471c4d
+def check_device(
+    device: str | None,   # as torch names it; None: any
+):
+    "Raise `UserError` if there is no such device here."
+    try: torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"--device {device}: not available here; leave --device out") from None
+
 # %% ../nbs/17_cli.ipynb #0e6a127d
 def begin_again(
     out: Path,     # of a run that was stopped before its first checkpoint
@@ -218,9 +227,7 @@ def run_train(args) -> dict:
     t = replace(preset.train, steps=args.steps, batch=batch, gan_mode=args.gan_mode,
                 lr_decay=0.5 if args.lr_decay else 1.)
     preset = replace(preset, train=t)
-    try: torch.empty(1, device=args.device)
-    except (RuntimeError, AssertionError):
-        raise UserError(f"--device {args.device}: not available here; leave --device out") from None
+    check_device(args.device)
     if args.data in STYLES and batch > preset.data.characters:
         raise UserError(f"--batch {batch} is larger than the data set: {preset.data.characters}")
     out = Path(args.out)
@@ -425,6 +432,7 @@ def reproduce_command(
 def run_reproduce(args) -> dict:
     "Train and judge the rows of an experiment, or go on with them; or train the shipped weights."
     keep_freed_memory()
+    check_device(args.device)
     if args.experiment == "weights": return run_weights(args)
     study = Study(PRESETS[args.preset], args.data, args.root, args.results, args.runs, args.steps,
                   args.precision, args.device)
@@ -451,7 +459,8 @@ def run_weights(args) -> dict:
         learner = train_weights(run, preset, precision=args.precision, device=args.device)
         say("measuring on pictures that it never saw")
         ship_weights(run, folder, learner.seconds,
-                     f"refcolor reproduce weights --precision {args.precision}")
+                     f"refcolor reproduce weights --precision {args.precision}",
+                     device=device_name(learner.device))
     result = load_result(folder / "result.json")
     if not result: raise UserError(f"{folder}: no weights yet; leave --show out")
     sheet = shipped_pictures(load_generator(folder))

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['ROWS', 'EXPERIMENTS', 'ROW_STEPS', 'MUTANTS', 'CURVE', 'ROW_MODULES', 'PAIRED', 'COLUMNS', 'SHIPPED_DATA', 'SHIPPED',
            'SHARES', 'Row', 'row_preset', 'markdown_table', 'aligned', 'same_place', 'flattened', 'reversed_sign',
-           'wrong_triplet', 'attention_entropy', 'branch_conflict', 'Track', 'BentReference', 'mutant_digest', 'Study',
-           'open_study', 'train_row', 'judge_row', 'run_row', 'keep_the_generator', 'run_rows', 'finished',
-           'row_status', 'paired_values', 'nested_interval', 'difference', 'table_of', 'difference_rows',
-           'learning_curves', 'Mixed', 'EmojiPeople', 'in_palette_of', 'train_weights', 'unseen_pairs', 'judge_weights',
-           'shipped_pictures', 'ship_weights', 'weights_rows', 'model_card']
+           'wrong_triplet', 'attention_entropy', 'branch_conflict', 'Track', 'BentReference', 'digest_today',
+           'mutant_digest', 'Study', 'open_study', 'train_row', 'judge_row', 'finite', 'device_name',
+           'keep_the_generator', 'run_row', 'run_rows', 'finished', 'row_status', 'paired_values', 'nested_interval',
+           'difference', 'table_of', 'difference_rows', 'learning_curves', 'experiment_rows', 'Mixed', 'in_palette_of',
+           'EmojiPeople', 'train_weights', 'unseen_pairs', 'judge_weights', 'shipped_pictures', 'ship_weights',
+           'weights_rows', 'model_card']
 
 # %% ../nbs/15_results.ipynb #08c6dbab
 import contextlib
@@ -18,7 +19,9 @@ import math
 import os
 import shutil
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
+from importlib.util import find_spec
 from inspect import getsource
 from pathlib import Path
 from unittest import mock
@@ -139,44 +142,7 @@ def reversed_sign(logits: Tensor, grid: Tensor, margin: float, qkv: dict) -> Ten
 
 MUTANTS = {"same_place": same_place, "flattened": flattened, "reversed": reversed_sign}
 
-
-@contextlib.contextmanager
-def wrong_triplet(
-    name: str,     # of `MUTANTS`; empty: nothing is changed
-    generator,     # whose Q, K and V a mutant may look at
-):
-    "Within it, `losses.generator_losses` computes L_tr in a wrong way."
-    if not name: yield; return
-    qkv, wrong = {}, MUTANTS[name]
-    hooks = [getattr(generator.fusion, f"w_{k}").register_forward_hook(
-             lambda module, x, y, k=k: qkv.update({k: y})) for k in "qkv"]
-    loss = lambda logits, grid, margin=12.: wrong(logits, grid, margin, qkv)
-    try:
-        with mock.patch("refcolor.losses.triplet_loss", loss): yield
-    finally:
-        for hook in hooks: hook.remove()
-
 # %% ../nbs/15_results.ipynb #b9008650
-def same_place(logits: Tensor, grid: Tensor, margin: float, qkv: dict) -> Tensor:
-    "Eq. 6 with the positive at the query's own position, as if nothing had been bent."
-    still = F.affine_grid(torch.eye(2, 3).to(grid).expand(len(grid), -1, -1),
-                          (len(grid), 1, *grid.shape[1:3]), align_corners=False)
-    return triplet_loss(logits, still, margin)
-
-
-def flattened(logits: Tensor, grid: Tensor, margin: float, qkv: dict) -> Tensor:
-    "All of Q, K and V as one anchor, one positive and one negative: the ready-made distance loss."
-    return F.triplet_margin_loss(*(qkv[k].flatten(1) for k in "qkv"), margin=margin)
-
-
-def reversed_sign(logits: Tensor, grid: Tensor, margin: float, qkv: dict) -> Tensor:
-    "Eq. 6 on −S, as if S were a distance."
-    return triplet_loss(-logits, grid, margin)
-
-
-MUTANTS = {"same_place": same_place, "flattened": flattened, "reversed": reversed_sign}
-
-
 @contextlib.contextmanager
 def wrong_triplet(
     name: str,     # of `MUTANTS`; empty: nothing is changed
@@ -267,9 +233,10 @@ class Track(Callback):
             with torch.no_grad():
                 fake, logits = learner.averaged(pairs.sketch.to(device), pairs.reference.to(device))
             fake, logits = fake.float().cpu(), None if logits is None else logits.float().cpu()
-            found = score(fake, logits, pairs, labels)
-            line |= {k if k.startswith("corr") else prefix + k: mean_of(v) for k, v in found.items()}
-            if logits is not None: line[f"{prefix}entropy"] = float(attention_entropy(logits).mean())
+            for k, v in score(fake, logits, pairs, labels).items():
+                line[k if k.startswith("corr") else prefix + k] = mean_of(v)
+            if logits is None: continue
+            line[f"{prefix}entropy"] = float(attention_entropy(logits).mean())
         triple = make_triple(self.dataset, range(8), 0, 0, learner.preset.data)
         line |= branch_conflict(learner, type(triple)(*(x.to(device) for x in triple)))
         line = {k: round(v, 5) if math.isfinite(v) else None for k, v in line.items()}
@@ -302,13 +269,25 @@ ROW_MODULES = ("core", "data", "tps", "augment", "encoder", "scft", "generator",
                "losses", "train", "evaluate")
 
 
+def digest_today(
+    modules: tuple,   # names
+) -> str:
+    "`core.code_digest`, computed once for as long as no file of the package changes."
+    folder = Path(find_spec("refcolor").origin).parent
+    return _digest_at(modules, max(p.stat().st_mtime_ns for p in folder.glob("*.py")))
+
+
+@lru_cache
+def _digest_at(modules: tuple, changed: int) -> str: return code_digest(*modules)
+
+
 def mutant_digest(
     name: str,    # of `MUTANTS`, or empty
 ) -> str:
     "A digest of a mutant's source; empty for none."
     return sha256(getsource(MUTANTS[name]).encode()).hexdigest()[:12] if name else ""
 
-
+# %% ../nbs/15_results.ipynb #58dfd55c
 @dataclass(frozen=True)
 class Study:
     "The rows of one preset on one data set: where their runs and their results lie."
@@ -335,14 +314,23 @@ class Study:
 
     def load(self, name: str, seed: int) -> dict | None:
         "A row's result with its `status`: done, diverged or stale; None if it was not run."
-        result = load_result(self.path(name, seed))
-        if result is None: return None
-        then, now = preset_from_dict(result["preset"]), self.row_preset(name)
-        now = replace(now, train=replace(now.train, features=then.train.features))
-        stale = (result["stale"] or then != now
-                 or result["metrics"]["mutant"] != mutant_digest(ROWS[name].mutant))
+        path = self.path(name, seed)
+        if not path.exists(): return None
+        try: result = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as e: raise UserError(f"{path} is damaged ({e}): delete it") from None
+        stale = self.is_stale(name, result)
         status = "diverged" if result["metrics"].get("diverged") else "done"
         return result | {"stale": stale, "status": "stale" if stale else status}
+
+    def is_stale(self, name: str, result: dict) -> bool:
+        "Whether code, preset, precision or mutant are others today."
+        m, now = result["metrics"], self.row_preset(name)
+        try: then = preset_from_dict(result["preset"])
+        except (UserError, TypeError): return True               # fields of another version
+        now = replace(now, train=replace(now.train, features=then.train.features))
+        return (digest_today(tuple(result["modules"])) != result["digest"] or then != now
+                or m.get("precision", "fp32") != self.precision
+                or m["mutant"] != mutant_digest(ROWS[name].mutant))
 
 # %% ../nbs/15_results.ipynb #aa0b90c0
 def open_study(
@@ -397,6 +385,28 @@ def judge_row(
     return found.result | {"pairs": pairs, "parts": list(found.parts)}
 
 # %% ../nbs/15_results.ipynb #4f76cd7f
+def finite(generator):
+    "The generator itself; raises `Diverged` if its last steps have left it without numbers."
+    if all(p.isfinite().all() for p in generator.parameters()): return generator
+    raise Diverged("the last step: the weights are not finite")
+
+
+def device_name(
+    device: torch.device,
+) -> str:      # empty for the processor, which `core.save_result` names
+    "What a run was trained on."
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+
+# %% ../nbs/15_results.ipynb #aa689a34
+def keep_the_generator(
+    out: Path,    # folder of a finished run
+):
+    "Keep the weights to use, and drop the state that a run needs to go on: ten times as much."
+    save_generator(load_generator(out), out)
+    for folder in checkpoints(out): shutil.rmtree(folder)
+    (out / "last").unlink(missing_ok=True)
+
+# %% ../nbs/15_results.ipynb #48c05401
 def run_row(
     study: Study,
     name: str,       # of `ROWS`
@@ -415,29 +425,22 @@ def run_row(
     try: lock.acquire(timeout=0)
     except Timeout: return False
     try:
-        metrics, seconds = {"mutant": mutant_digest(row.mutant), "precision": study.precision}, 0.
-        try: learner = train_row(study, name, seed, datasets, out)
-        except Diverged as e: metrics["diverged"] = str(e)
-        else:
-            metrics |= judge_row(study, load_generator(out).to(learner.device), datasets)
+        metrics = {"mutant": mutant_digest(row.mutant), "precision": study.precision}
+        seconds, device = 0., ""
+        try:
+            learner = train_row(study, name, seed, datasets, out)
             preset, seconds = learner.preset, learner.seconds
+            device = device_name(learner.device)
+            metrics |= judge_row(study, finite(load_generator(out)).to(learner.device), datasets)
+        except Diverged as e: metrics["diverged"] = str(e)
         curve = (out / CURVE).read_text().splitlines()
         metrics["curve"] = [json.loads(line) for line in curve]
         temporary = path.with_name(f".{path.name}")
-        save_result(temporary, metrics, command, preset, seed, seconds, ROW_MODULES)
+        save_result(temporary, metrics, command, preset, seed, seconds, ROW_MODULES, device)
         os.replace(temporary, path)
         if not metrics.get("diverged"): keep_the_generator(out)
     finally: lock.release()
     return True
-
-
-def keep_the_generator(
-    out: Path,    # folder of a finished run
-):
-    "Keep the weights to use, and drop the state that a run needs to go on: ten times as much."
-    save_generator(load_generator(out), out)
-    for folder in checkpoints(out): shutil.rmtree(folder)
-    (out / "last").unlink(missing_ok=True)
 
 # %% ../nbs/15_results.ipynb #35b7436b
 def run_rows(
@@ -461,7 +464,8 @@ def run_rows(
     if not todo: return
     datasets, busy = open_study(study, todo), []
     for k, (name, seed) in enumerate(todo, 1):
-        if study.load(name, seed) and not again: continue     # another process was faster
+        there = study.load(name, seed)
+        if there and not there["stale"]: continue             # another process was faster
         tell(f"{k} of {len(todo)}: {ROWS[name].title}, seed {seed}")
         if not run_row(study, name, seed, datasets, command): busy.append(f"{name}-{seed}")
         elif (r := study.load(name, seed))["status"] == "diverged":
@@ -478,7 +482,7 @@ def finished(
     found = {seed: study.load(name, seed) for seed in seeds}
     return {seed: r for seed, r in found.items() if r and r["status"] == "done"}
 
-
+# %% ../nbs/15_results.ipynb #009219ab
 def row_status(
     study: Study,
     name: str,
@@ -508,7 +512,7 @@ def paired_values(
     try: return np.stack([of(r["metrics"]) for r in results])
     except (KeyError, ValueError): raise KeyError(metric) from None
 
-
+# %% ../nbs/15_results.ipynb #cc176bf1
 def nested_interval(
     values: np.ndarray,  # (seeds, pairs, parts); NaNs are left out
     draws: int = 2000,
@@ -525,7 +529,7 @@ def nested_interval(
     whole = float(mean(np.ones((1, s)), np.ones((1, n)))[0])
     return whole, *np.nanquantile(mean(*drawn), [0.025, 0.975]).tolist()
 
-
+# %% ../nbs/15_results.ipynb #922094e4
 def difference(
     study: Study,
     one: str,       # of `ROWS`
@@ -543,7 +547,7 @@ def difference(
     each = [mean_of(g) for g in gap]
     return {"mean": mean, "ci": (low, high), "seeds": each, "n": gap.shape[1]}
 
-# %% ../nbs/15_results.ipynb #922094e4
+# %% ../nbs/15_results.ipynb #1fb0be0f
 COLUMNS = {"region_error": "region error", "region_error_hair": "hair",
            "bent_region_error": "reference bent", "psnr": "PSNR, dB", "self_psnr": "PSNR, self",
            "correspondence_0": "same cell", "correspondence": "within 1",
@@ -559,15 +563,14 @@ def table_of(
     interval: bool = True,    # show intervals, where a metric is known pair by pair
 ) -> list:                    # rows of text, the first one the titles
     "The rows of an experiment: means over seeds; what was not run, diverged or is stale says so."
-    rows = [("", *(COLUMNS.get(m, m) for m in metrics), "minutes", "runs")]
+    rows = [("", *(COLUMNS.get(m, m) for m in metrics), "runs")]
     for name in names:
         found = list(finished(study, name, seeds).values())
         cells = [_cell(found, m, interval) for m in metrics]
-        time = f"{np.mean([r['seconds'] for r in found]) / 60:.1f}" if found else ""
-        rows.append((ROWS[name].title, *cells, time, row_status(study, name, seeds)))
+        rows.append((ROWS[name].title, *cells, row_status(study, name, seeds)))
     return rows
 
-
+# %% ../nbs/15_results.ipynb #8bf823dc
 def _cell(results: list, metric: str, interval: bool) -> str:
     "One number of the table, perhaps with its interval."
     if not results: return "–"
@@ -608,7 +611,7 @@ def learning_curves(
                      "correspondence": "correspondence, within 1"},    # of the curve -> title
     seeds=range(3),
 ):                         # a matplotlib figure
-    "Measures of 64 validation pairs over the steps: the seeds' mean, and a band from least to most."
+    "Measures on the validation split over the steps: the seeds' mean, a band from least to most."
     fig, axes = plt.subplots(1, len(metrics), figsize=(3 * len(metrics), 2.9), squeeze=False)
     for ax, (metric, title) in zip(axes[0], metrics.items()):
         for k, name in enumerate(names):
@@ -626,6 +629,21 @@ def learning_curves(
     fig.legend(handles, labels, loc="lower center", ncols=4, fontsize=8, frameon=False)
     fig.tight_layout(rect=(0, 0.12, 1, 1), pad=0.4)
     return fig
+
+# %% ../nbs/15_results.ipynb #247db1ff
+def experiment_rows(
+    study: Study,
+    seeds: int = 3,
+) -> list:         # rows of text, the first one the titles
+    "Each experiment: its command, its rows, how many of its runs have a result, and the cost."
+    rows = [("command", "rows", f"runs, of {seeds} seeds", "minutes a run")]
+    for name, names in EXPERIMENTS.items():
+        found = [r for n in names for r in finished(study, n, range(seeds)).values()]
+        minutes = sorted(r["seconds"] / 60 for r in found)
+        cost = f"{minutes[0]:.0f} – {minutes[-1]:.0f}" if found else "–"
+        rows.append((f"`refcolor reproduce {name}`", ", ".join(names),
+                     f"{len(found)} of {len(names) * seeds}", cost))
+    return rows
 
 # %% ../nbs/15_results.ipynb #cd7087b4
 class Mixed:
@@ -652,6 +670,17 @@ class Mixed:
         return Samples(*(torch.stack(x) for x in zip(*found)), None)
 
 # %% ../nbs/15_results.ipynb #9fc59f3d
+def in_palette_of(
+    a: int,       # seed of the emoji to draw
+    b: int,       # seed of the one whose colours it takes
+    size: int,    # pixels
+) -> np.ndarray:  # uint8 (3, size, size)
+    "Emoji A with the colours that B has for hair and skin, and for what else both show."
+    palette = emoji_palette(b)
+    _layers(emoji_code(b), palette)                 # B is first to draw its colours
+    return rasterize(_layers(emoji_code(a), palette), size).transpose(2, 0, 1)
+
+# %% ../nbs/15_results.ipynb #147bbb08
 class EmojiPeople:
     "Pairs of OpenMoji's people, recoloured: what A has of B's layers, in B's colours."
     prefix = ""
@@ -681,17 +710,6 @@ class EmojiPeople:
         truth = [in_palette_of(*(self.dataset.seeds[i] for i in pair), size) for pair in zip(a, b)]
         truth = torch.from_numpy(np.stack(truth)).float() / 127.5 - 1
         return Pairs(A.line, B.image, truth, A.parts, B.parts)
-
-
-def in_palette_of(
-    a: int,       # seed of the emoji to draw
-    b: int,       # seed of the one whose colours it takes
-    size: int,    # pixels
-) -> np.ndarray:  # uint8 (3, size, size)
-    "Emoji A with the colours that B has for hair and skin, and for what else both show."
-    palette = emoji_palette(b)
-    _layers(emoji_code(b), palette)                 # B is first to draw its colours
-    return rasterize(_layers(emoji_code(a), palette), size).transpose(2, 0, 1)
 
 # %% ../nbs/15_results.ipynb #77a967cc
 SHIPPED_DATA = ("avatars", "adventurer", "openmoji")
@@ -728,12 +746,14 @@ def unseen_pairs(
     n: int,        # pairs of each set
 ) -> dict:         # data set -> `CrossReference` or `EmojiPeople`
     "Pairs with a true answer from the test split of each set that the weights were trained on."
-    sets = {name: open_dataset(name, split="test", size=size, n=1024 if name == "openmoji" else None)
-            for name in SHIPPED_DATA}
-    return {name: (EmojiPeople if name == "openmoji" else CrossReference)(d, n)
-            for name, d in sets.items()}
+    found = {}
+    for name in SHIPPED_DATA:
+        emoji = name == "openmoji"                        # few of them are people
+        test = open_dataset(name, split="test", size=size, n=1024 if emoji else None)
+        found[name] = (EmojiPeople if emoji else CrossReference)(test, n)
+    return found
 
-
+# %% ../nbs/15_results.ipynb #22ec11c1
 def judge_weights(
     generator,
     n: int = 256,   # pairs of each set
@@ -746,7 +766,7 @@ def judge_weights(
         found[name] = measure_all(generator, sources).result
     return found
 
-
+# %% ../nbs/15_results.ipynb #65aaa615
 @torch.no_grad()
 def shipped_pictures(
     generator,
@@ -767,6 +787,7 @@ def ship_weights(
     seconds: float, # of training
     command: str,   # what a reader types to repeat it
     n: int = 256,   # pairs of each set
+    device: str = "",             # of `device_name`
 ) -> dict:          # the result
     "Halve the weights, measure what is left, and write the model card."
     folder = Path(folder)
@@ -778,7 +799,7 @@ def ship_weights(
                "curve": [json.loads(l) for l in (Path(run) / CURVE).read_text().splitlines()],
                "sha256": sha256((folder / "generator.safetensors").read_bytes()).hexdigest()}
     save_result(folder / "result.json", metrics, command, generator.preset, 0,
-                seconds, ROW_MODULES)
+                seconds, ROW_MODULES, device)
     result = load_result(folder / "result.json")
     (folder / "README.md").write_text(model_card(result), encoding="utf-8")
     return result
@@ -799,7 +820,7 @@ def weights_rows(
         rows.append((data, f"{cells[0]} ({low:.3f}–{high:.3f})", *cells[1:]))
     return rows
 
-
+# %% ../nbs/15_results.ipynb #97d6b913
 def model_card(
     result: dict,   # of `ship_weights`
 ) -> str:           # Markdown
@@ -819,7 +840,8 @@ def model_card(
         + f", γ {t.margin:g}; features {t.features}; learning rate {t.lr_g:g}"
         + (f", falling to 0 from {t.lr_decay:.0%} of the run on" if t.lr_decay < 1 else "")
         + f"; weights averaged with {t.ema:g}",
-        f"- file: sha256 {m['sha256']}; code {result['digest']}; torch {result['libraries']['torch']}",
+        f"- file: sha256 {m['sha256']}; code {result['digest']}; "
+        f"torch {result['libraries']['torch']}",
         "- licence of the weights: Apache-2.0, as the code; the drawings are their artists':",
         *credit, "",
         "Random palettes, each colour uniform in 20…255: the colours are nobody's.", "",

@@ -1,0 +1,700 @@
+"""Experiments that can be trusted: rows that differ as they say, runs that survive, results that know what they are."""
+import io
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from refcolor import losses, reproduce
+from refcolor.augment import noise_size, spatial_transform
+from refcolor.cli import main
+from refcolor.core import PRESETS, TINY, DataConfig, UserError, save_result, uniform
+from refcolor.data import DEFAULT_N, Samples, emoji_code, emoji_groups, open_dataset, shape_key
+from refcolor.evaluate import CrossReference, bootstrap_interval, mean_of, region_means
+from refcolor.losses import generator_losses, triplet_loss
+from refcolor.reproduce import (EXPERIMENTS, MUTANTS, PAIRED, ROW_MODULES, ROWS, BentReference, EmojiPeople, Mixed, Study,
+                                attention_entropy, difference, finished, mutant_digest, nested_interval, row_status, run_rows, table_of,
+                                wrong_triplet)
+from refcolor.scft import SCFT
+from refcolor.tps import pixel_centres
+from refcolor.train import Learner, faded_lambdas
+
+STEPS = 4                                       # then a checkpoint and a line of the curve come after each step
+# small networks, few pictures: a row takes two seconds
+LITTLE = replace(TINY, model=replace(TINY.model, size=32, positions=8, channels=(4, 4, 8, 8, 8, 8), bottleneck=16, disc_channels=(8, 8, 8)),
+                 data=replace(TINY.data, characters=64), train=replace(TINY.train, batch=2))
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "REFCOLOR_PROGRESS": "0"}
+RESULTS = Path(__file__).parents[1] / "nbs" / "results"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little():
+    "TINY is LITTLE here, for the command line, too."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "TINY", LITTLE)
+        for split in ("valid", "test"): patch.setitem(DEFAULT_N, split, 16)
+        torch.set_num_threads(1)
+        yield
+
+
+def command(folder, *more):
+    where = ["--results", f"{folder}/results", "--runs", f"{folder}/runs", "--device", "cpu"]        # the same bits each time
+    return ["reproduce", "triplet", "--seeds", "1", "--steps", str(STEPS), *where, *more]
+
+
+def study_in(folder, **changes): return Study(LITTLE, results=folder / "results", runs=folder / "runs", **{"steps": STEPS} | changes)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    "Two rows, run by the command."
+    folder, out = tmp_path_factory.mktemp("trained"), io.StringIO()
+    with redirect_stdout(out): code = main(command(folder, "--rows", "no_tr,same_place", "--json"))
+    return SimpleNamespace(folder=folder, study=study_in(folder), code=code, out=out.getvalue())
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    "The two rows, to be spoiled."
+    shutil.copytree(trained.folder, tmp_path / "copy")
+    return study_in(tmp_path / "copy")
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def fit(*_, **__): raise AssertionError("something was trained")
+    monkeypatch.setattr(Learner, "fit", fit)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    "The steps that are computed, counted from 0."
+    seen, step = [], Learner.step
+    monkeypatch.setattr(Learner, "step", lambda self, *a, **k: (seen.append(self.steps_done), step(self, *a, **k))[1])
+    return seen
+
+
+def strict(path):
+    "JSON without NaN, which is none."
+    def no(word): raise ValueError(f"{path}: {word}")
+    return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=no)
+
+
+def contents(*folders): return {p: p.read_bytes() for folder in folders for p in Path(folder).rglob("*") if p.is_file()}
+
+
+def mend(path, change):
+    "Change a result file."
+    result = strict(path)
+    change(result)
+    path.write_text(json.dumps(result))
+
+
+def without_seconds(path):
+    metrics = strict(path)["metrics"]
+    return metrics | {"curve": [{k: v for k, v in line.items() if k != "seconds"} for line in metrics["curve"]]}
+
+
+# Rows
+
+def test_every_row_differs_from_the_base_and_from_every_other():
+    study = Study(TINY)
+    assert {name for names in EXPERIMENTS.values() for name in names} == set(ROWS)
+    assert {"no_tr", "full", "fade", "same_place", "margin3", "flattened", "reversed"} <= set(EXPERIMENTS["triplet"])
+    kinds = {name: (study.row_preset(name), ROWS[name].mutant) for name in ROWS}
+    assert len(set(kinds.values())) == len(ROWS), "two rows train the same"
+    base = replace(TINY, train=replace(TINY.train, steps=study.row_preset("full").train.steps))
+    for name, (preset, mutant) in kinds.items():
+        assert (preset == base) == (name == "full" or bool(mutant)), name           # a mutant differs in the mutant alone
+        assert not mutant or mutant in MUTANTS, name
+        assert preset.name == "TINY" and preset.train.batch == base.train.batch, name
+    assert len({row.title for row in ROWS.values()}) == len(ROWS)
+
+
+# which terms of Eq. 11 a row is without
+WITHOUT = {"no_tr": "tr", "no_tr_long": "tr", "rec_adv": "tr perc style", "rec_adv_perc": "tr style", "no_rec": "rec", "no_adv": "adv",
+           "no_perc": "perc", "no_style": "style"}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_leaves_out_the_terms_that_it_names_and_no_other(name):
+    weights, full = (faded_lambdas(p.train, 0, "lite0") for p in (Study(TINY).row_preset(name), TINY))
+    assert {k for k, v in weights.items() if v == 0} == set(WITHOUT.get(name, "").split())
+    assert all(v in (0, full[k]) for k, v in weights.items())
+
+
+def test_rows_change_what_their_titles_say():
+    row = lambda name, **changes: Study(TINY, **changes).row_preset(name)
+    assert row("full").train.steps == reproduce.ROW_STEPS["TINY"] and row("full", steps=7).train.steps == 7
+    assert replace(row("no_tr_long", steps=7), train=replace(row("no_tr_long", steps=7).train, steps=7)) == row("no_tr", steps=7)
+    assert row("no_tr_long", steps=7).train.steps == 21
+    small = replace(TINY, name="SMALL")
+    assert Study(small).row_preset("full").train.steps == small.train.steps         # only TINY's is chosen for the clock
+    fade = row("fade").train
+    shares = [faded_lambdas(fade, round(fade.steps * share), "lite0")["tr"] for share in (0, 0.25, 0.5, 1)]
+    assert shares == pytest.approx([1, 0.5, 0, 0])
+    assert row("margin3").train.margin == 3 and row("positions8").model.positions == 8
+    # the paper's warp is ±0.15 of the side, its appearance ±50 grey levels: the rows are shares of these
+    assert row("warp05").data.warp / TINY.data.warp == pytest.approx(0.05 / 0.15)
+    assert row("warp25").data.warp / TINY.data.warp == pytest.approx(0.25 / 0.15)
+    assert row("appearance1").data.appearance / TINY.data.appearance == pytest.approx(1 / 50) and row("appearance0").data.appearance == 0
+
+
+def test_no_two_results_share_a_file():
+    other = replace(LITTLE, name="SMALL")
+    studies = [Study(LITTLE), Study(other), Study(LITTLE, "adventurer"), Study(LITTLE, "spair71k:cat,dog"), Study(LITTLE, "spair71k:cat")]
+    paths = [s.path(name, seed) for s in studies for name in ROWS for seed in range(12)]
+    assert len({str(p).lower() for p in paths}) == len(paths)
+    assert all(p.parent == Path("nbs/results") and not set(p.name) & set(":,/ ") for p in paths)
+
+
+# Runs
+
+def test_the_command_writes_what_a_row_is_and_says_it_as_json(trained):
+    assert trained.code == 0
+    said = json.loads(trained.out)                                         # one object, and nothing else
+    assert said["rows"] == {"no_tr": "1 seed", "same_place": "1 seed"}
+    files = {p.name for p in trained.study.results.iterdir()}
+    assert files == {"tiny-avatars-no_tr-0.json", "tiny-avatars-same_place-0.json"}
+    for name in ("no_tr", "same_place"):
+        result, run = strict(trained.study.path(name, 0)), next(trained.study.runs.glob(f"*-{name}-0-*/"))
+        m = result["metrics"]
+        assert result["command"] == f"refcolor reproduce triplet --preset TINY --steps {STEPS} --seeds 1" and result["seconds"] > 0
+        assert set(PAIRED) == set(m["pairs"]) and m["mutant"] == mutant_digest(ROWS[name].mutant) and m["precision"] == "fp32"
+        assert [line["step"] for line in m["curve"]] == list(range(STEPS + 1))
+        assert {"region_error", "psnr", "self_psnr", "correspondence", "entropy", "conflict_reference", "seconds"} <= set(m["curve"][0])
+        assert (run / "generator.safetensors").exists() and not list(run.glob("step-*")), "weights to use, and no state to go on"
+
+
+def test_the_paired_values_are_those_of_the_mean(trained):
+    "In the order of the pairs, parts as columns: their mean is the metric."
+    m = strict(trained.study.path("no_tr", 0))["metrics"]
+    for metric in PAIRED:
+        values = np.array(m["pairs"][metric], dtype=float)
+        assert values.shape == (16, 3 if metric in ("region_error", "bent_region_error", "part_attention") else 1), metric
+        if m[metric] is not None: assert mean_of(values) == pytest.approx(m[metric], abs=1e-4), metric
+    hair = reproduce.paired_values([{"metrics": m}], "region_error_hair")
+    assert hair.shape == (1, 16, 1) and mean_of(hair[0]) == pytest.approx(m["region_error_hair"], abs=1e-4)
+    with pytest.raises(KeyError): reproduce.paired_values([{"metrics": m}], "region_error_nose")
+
+
+def test_a_mutant_is_what_its_row_trains_with_on_the_same_data(trained):
+    first = {}
+    for name in ("no_tr", "same_place"):
+        log = next(trained.study.runs.glob(f"*-{name}-0-*/")) / "metrics.jsonl"
+        first[name] = json.loads(log.read_text().splitlines()[0])
+    right, wrong = first["no_tr"], first["same_place"]
+    assert right["loss/rec"] == wrong["loss/rec"] and right["loss/perc"] == wrong["loss/perc"]      # same weights, same batch
+    assert abs(right["loss/tr"] - wrong["loss/tr"]) > 1e-3
+
+
+def test_a_finished_row_is_not_run_again(trained, no_training, capsys):
+    before = contents(trained.folder)
+    times = {p: p.stat().st_mtime_ns for p in before}
+    assert main(command(trained.folder, "--rows", "no_tr,same_place")) == 0
+    assert main(command(trained.folder, "--rows", "no_tr,same_place", "--again")) == 0            # --again is for stale ones
+    assert contents(trained.folder) == before and times == {p: p.stat().st_mtime_ns for p in before}
+    assert "2 have a result, 0 to do" in capsys.readouterr().err
+
+
+# Two lives of a row, each ended by SIGKILL after a step, before the checkpoint of that step; argument: folder.
+LIVES = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[2])
+import test_reproduce as t
+import dicebear, torchmetrics, torch._dynamo           # once for both lives
+t.PRESETS["TINY"] = t.LITTLE
+t.DEFAULT_N.update(valid=16, test=16)
+folder, after_step = Path(sys.argv[1]), t.reproduce.Track.after_step
+for last in (1, 3):
+    if not (life := os.fork()):
+        def after(self, learner, log):
+            after_step(self, learner, log)
+            if learner.steps_done == last: os.kill(os.getpid(), signal.SIGKILL)
+        t.reproduce.Track.after_step = after
+        t.main(t.command(folder, "--rows", "no_tr"))
+        os._exit(1)
+    _, status = os.waitpid(life, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL, status
+    print(sorted(p.name for p in (folder / "runs").glob("*/step-*")), list((folder / "results").glob("*")))
+"""
+
+
+def test_a_row_killed_twice_ends_like_one_never_killed(trained, tmp_path, steps):
+    "Once before its first checkpoint, once after it; what comes after a checkpoint is computed again, and nothing else."
+    lives = [sys.executable, "-c", LIVES, str(tmp_path), str(Path(__file__).parent)]
+    process = subprocess.run(lives, env=ONE_THREAD, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == ["[] []", "['step-1', 'step-2'] []"], process.stderr
+    assert main(command(tmp_path, "--rows", "no_tr")) == 0
+    assert steps == [2, 3]
+    killed, whole = (without_seconds(s.path("no_tr", 0)) for s in (study_in(tmp_path), trained.study))
+    assert killed["curve"] == whole["curve"]                         # no line lost, none twice
+    assert killed["region_error"] == whole["region_error"] and killed["psnr"] == whole["psnr"]
+    assert killed == whole
+    seconds = [line["seconds"] for line in strict(study_in(tmp_path).path("no_tr", 0))["metrics"]["curve"]]
+    assert seconds == sorted(seconds) and seconds[0] == 0 < seconds[-1], "the time of the earlier lives counts"
+
+
+def test_a_row_stopped_after_its_training_is_only_judged_again(trained, tmp_path, steps, monkeypatch):
+    def stop(*_): raise KeyboardInterrupt
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduce, "judge_row", stop)
+        assert main(command(tmp_path, "--rows", "no_tr")) == 130
+    assert len(steps) == STEPS and not list((tmp_path / "results").glob("*"))
+    assert main(command(tmp_path, "--rows", "no_tr")) == 0
+    assert len(steps) == STEPS and without_seconds(study_in(tmp_path).path("no_tr", 0)) == without_seconds(trained.study.path("no_tr", 0))
+
+
+def test_a_row_that_diverges_is_reported_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(ROWS, "margin3", replace(ROWS["margin3"], train=dict(lr_g=1e30)))
+    study = study_in(tmp_path)
+    assert main(command(tmp_path, "--rows", "margin3,fade")) == 0
+    err, result = capsys.readouterr().err, strict(study.path("margin3", 0))
+    assert "diverged: step 1" in err
+    assert result["metrics"]["diverged"].startswith("step 1: ") and "curve" in result["metrics"] and "region_error" not in result["metrics"]
+    assert row_status(study, "margin3", range(1)).startswith("1 diverged (step 1: ") and row_status(study, "fade", range(1)) == "1 seed"
+    assert finished(study, "margin3", range(1)) == {} and set(finished(study, "fade", range(1))) == {0}
+    table = {row[0]: row for row in table_of(study, ["margin3", "fade"], seeds=range(1))}
+    assert "diverged" in table[ROWS["margin3"].title][-1] and set(table[ROWS["margin3"].title][1:-2]) == {"–"}
+    assert "–" not in table[ROWS["fade"].title][1:3]
+    assert any(ROWS["margin3"].title in line and "1 diverged" in line for line in err.splitlines())     # in the terminal, too
+    before = contents(study.results)
+    monkeypatch.setattr(Learner, "fit", None)                                                   # nothing is trained any more
+    assert main(command(tmp_path, "--rows", "margin3,fade")) == 0
+    assert contents(study.results) == before
+
+
+# Results of other code, of another preset
+
+def other_digest(study): mend(study.path("same_place", 0), lambda r: r.update(digest="000000000000"))
+def other_preset(study): mend(study.path("same_place", 0), lambda r: r["preset"]["train"].update(lr_g=1e-3))
+def other_steps(study): mend(study.path("same_place", 0), lambda r: r["preset"]["train"].update(steps=800))
+def other_mutant(study): mend(study.path("same_place", 0), lambda r: r["metrics"].update(mutant=mutant_digest("reversed")))
+
+
+@pytest.mark.parametrize("change", [other_digest, other_preset, other_steps, other_mutant])
+def test_a_stale_result_does_not_count_and_is_kept(change, copied, no_training):
+    change(copied)
+    before, said = contents(copied.results), []
+    assert copied.load("same_place", 0)["status"] == "stale" and row_status(copied, "same_place", range(1)) == "1 stale"
+    assert finished(copied, "same_place", range(1)) == {} and set(finished(copied, "no_tr", range(1))) == {0}
+    assert table_of(copied, ["same_place"], seeds=range(1))[1][1:] == (*"–" * 7, "1 stale")
+    assert difference(copied, "same_place", "no_tr", "psnr", range(1)) is None
+    run_rows(copied, ["no_tr", "same_place"], 1, "x", tell=said.append)
+    assert contents(copied.results) == before and any("--again" in line for line in said)
+
+
+def test_another_precision_is_another_setting(copied):
+    assert replace(copied, precision="bf16").load("same_place", 0)["status"] == "stale" != copied.load("same_place", 0)["status"]
+
+
+def test_a_damaged_result_is_named_in_one_line(copied, capsys):
+    path = copied.path("same_place", 0)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(UserError, match=f"{path.name} is damaged .*: delete it"): table_of(copied, ["same_place"])
+
+
+def test_a_device_that_is_not_there_stops_before_anything_is_written(tmp_path, capsys):
+    assert main(command(tmp_path, "--device", "abacus")) == 2
+    assert "--device abacus" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_weights_without_numbers_are_reported_as_diverged(tmp_path, monkeypatch):
+    "The last step may break what no later step is there to notice."
+    def broken(out):
+        generator = reproduce_loader(out)
+        next(generator.parameters()).data.fill_(math.nan)
+        return generator
+    reproduce_loader = reproduce.load_generator
+    monkeypatch.setattr(reproduce, "load_generator", broken)
+    study = study_in(tmp_path, n=4)
+    run_rows(study, ["addition"], 1, "x", tell=lambda text: None)
+    assert "not finite" in row_status(study, "addition", [0]) and study.load("addition", 0)["status"] == "diverged"
+
+
+def test_a_changed_mutant_makes_its_row_stale_and_no_other(trained, monkeypatch):
+    "Its source is outside of the modules that the digest covers."
+    def other(logits, grid, margin, qkv): return triplet_loss(logits, grid, margin) * 2
+    monkeypatch.setitem(MUTANTS, "same_place", other)
+    assert row_status(trained.study, "same_place", range(1)) == "1 stale" and row_status(trained.study, "no_tr", range(1)) == "1 seed"
+
+
+def test_features_that_were_not_to_be_had_do_not_make_a_result_stale(trained):
+    "A preset that asks for vgg19 is trained with lite0 where VGG19 cannot be had, and notes that."
+    asks = replace(trained.study, preset=replace(LITTLE, train=replace(LITTLE.train, features="vgg19")))
+    assert asks.load("no_tr", 0)["status"] == "done"
+
+
+def test_again_trains_a_stale_row_anew_and_nothing_else(copied, steps, trained):
+    "Not from the old run's folder, though that is of this very code."
+    other_digest(copied)
+    good = copied.path("no_tr", 0).read_bytes()
+    assert main(command(copied.results.parent, "--rows", "no_tr,same_place", "--again")) == 0
+    assert steps == list(range(STEPS)) and copied.path("no_tr", 0).read_bytes() == good
+    assert row_status(copied, "same_place", range(1)) == "1 seed"
+    assert without_seconds(copied.path("same_place", 0)) == without_seconds(trained.study.path("same_place", 0))
+
+
+# The command line
+
+WHOLE = len(EXPERIMENTS["triplet"])
+MISTAKES = {
+    "unknown data set": (["--data", "imagenot"],
+                         ["unknown data set 'imagenot'", "nothing was run", f"{3 * WHOLE} runs", *EXPERIMENTS["triplet"]]),
+    "a data set without its folder": (["--data", "folder", "--rows", "no_tr,fade"], ["--root", "nothing was run", "6 runs", "no_tr, fade"]),
+    "no such folder": (["--data", "folder", "--root", "nowhere", "--seeds", "1"], ["nowhere", "nothing was run", f"{WHOLE} runs"]),
+    "unknown row": (["--rows", "no_tr,tripel"], ["--rows", "tripel", *ROWS]),
+    "unknown experiment": (["tripel"], ["tripel", "triplet"]),
+    "no seeds": (["--seeds", "0"], ["less than 1"]),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_line_and_nothing_is_written(case, tmp_path, monkeypatch, no_training, capsys):
+    more, expected = MISTAKES[case]
+    monkeypatch.chdir(tmp_path)                            # the default folders are relative
+    try: code = main(["reproduce", *([] if case == "unknown experiment" else ["triplet"]), *more])
+    except SystemExit as e: code = e.code
+    captured = capsys.readouterr()
+    lines = [l for l in captured.err.splitlines() if l.startswith("refcolor")]
+    assert code == 2 and len(lines) == 1 and all(word in lines[0] for word in expected), captured.err
+    assert "Traceback" not in captured.err and captured.out == "" and not list(tmp_path.iterdir())
+
+
+def test_show_of_nothing_says_not_run_and_creates_nothing(tmp_path, no_training, capsys):
+    assert main(command(tmp_path, "--show", "--json")) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["rows"] == dict.fromkeys(EXPERIMENTS["triplet"], "not run")
+    for name in EXPERIMENTS["triplet"]:
+        assert any(line.startswith(ROWS[name].title) and line.endswith("not run") for line in captured.err.splitlines()), name
+    assert not list(tmp_path.iterdir())
+
+
+def test_show_of_what_there_is_trains_nothing(trained, no_training, capsys):
+    before = contents(trained.folder)
+    assert main(command(trained.folder, "--show", "--seeds", "2")) == 0
+    shown = {line.split("  ")[0]: line for line in capsys.readouterr().err.splitlines()}
+    assert shown[ROWS["no_tr"].title].endswith("1 seed") and shown[ROWS["full"].title].endswith("not run")
+    assert contents(trained.folder) == before
+
+
+# Two processes
+
+# holds a lock until its standard input ends
+HOLD = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1], timeout=0):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_row_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
+    study, tried, said = study_in(tmp_path), [], []
+    def stop(study, name, seed, datasets, out):
+        tried.append((name, out))
+        raise UserError("stopped")
+    monkeypatch.setattr(reproduce, "train_row", stop)
+    with pytest.raises(UserError, match="stopped"): run_rows(study, ["full"], 1, "x", tell=said.append)
+    (_, out), = tried
+    other = subprocess.Popen([sys.executable, "-c", HOLD, f"{out}.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n", "the lock was not given back when the row failed"
+        with pytest.raises(UserError): run_rows(study, ["full", "no_tr"], 1, "x", tell=said.append)
+        assert [name for name, _ in tried] == ["full", "no_tr"]                 # full is left, the next one is begun
+        run_rows(study, ["full"], 1, "x", tell=said.append)
+        assert said[-1].startswith("left to another process") and "full-0" in said[-1] and not study.path("full", 0).exists()
+    finally: other.communicate("")
+    with pytest.raises(UserError): run_rows(study, ["full"], 1, "x", tell=said.append)
+    assert [name for name, _ in tried] == ["full", "no_tr", "full"]             # the lock goes with its process
+
+
+# Mutants
+
+@pytest.fixture
+def attention():
+    "Logits of a small attention, the warp that belongs to them, and its generator."
+    torch.manual_seed(0)
+    noise = uniform(0, 0, [0, 1], noise_size(DataConfig()))[:, 3:].reshape(2, -1, 2)
+    grid = spatial_transform(torch.zeros(2, 3, 16, 16), 0.5 * noise)[1]
+    return SimpleNamespace(generator=SimpleNamespace(fusion=SCFT(6)), v_s=torch.randn(2, 16, 6), v_r=torch.randn(2, 16, 6),
+                           grid=grid, still=pixel_centres(16, 16).expand(2, -1, -1, -1))
+
+
+def term(logits, grid, margin=12.):
+    "L_tr as the training computes it."
+    picture = torch.zeros(2, 3, 16, 16)
+    return generator_losses(picture, picture, logits, grid, torch.zeros(2, 1), lambda x: [x], margin)["tr"]
+
+
+def hooks_of(fusion): return [w._forward_hooks for w in (fusion.w_q, fusion.w_k, fusion.w_v)]
+
+
+def test_the_identity_grid_of_same_place_means_the_own_position(attention):
+    logits = attention.generator.fusion(attention.v_s, attention.v_r)[1].detach()
+    right, still = (triplet_loss(logits, g, 3.) for g in (attention.grid, attention.still))
+    others = ~torch.eye(16, dtype=torch.bool).expand_as(logits)
+    by_hand = (logits - logits.diagonal(dim1=1, dim2=2)[..., None] + 3).relu()[others].mean()
+    with wrong_triplet("same_place", attention.generator): wrong = term(logits, attention.grid, 3.)
+    assert float(wrong) == pytest.approx(float(still)) and float(still) == pytest.approx(float(by_hand))
+    assert abs(float(wrong - right)) > 0.01 and torch.equal(term(logits, attention.grid, 3.), right)
+
+
+def test_reversed_pushes_the_positive_away(attention):
+    logits = attention.generator.fusion(attention.v_s, attention.v_r)[1].detach().requires_grad_()
+    index, valid, _ = losses.correspondence(attention.grid, 16)
+    for name, sign in (("", -1), ("reversed", 1)):
+        with wrong_triplet(name, attention.generator): slope, = torch.autograd.grad(term(logits, attention.grid), logits)
+        at_positive = slope.gather(-1, index[..., None])[..., 0][valid]
+        assert len(at_positive) and (sign * at_positive > 0).all(), name
+
+
+def test_flattened_is_the_ready_made_loss_of_the_last_forward_pass(attention):
+    fusion = attention.generator.fusion
+    with wrong_triplet("flattened", attention.generator):
+        fusion(attention.v_r, attention.v_s)
+        logits = fusion(attention.v_s, attention.v_r)[1]
+        found, elsewhere = term(logits, attention.grid, 3.), term(logits * 2, attention.still, 3.)
+    q, k, v = (w(x).flatten(1) for w, x in ((fusion.w_q, attention.v_s), (fusion.w_k, attention.v_r), (fusion.w_v, attention.v_r)))
+    assert torch.equal(found, F.triplet_margin_loss(q, k, v, margin=3.)) and found > 0
+    assert torch.equal(found, elsewhere), "it knows nothing of the warp"
+    found.backward()
+    assert all(w.weight.grad.abs().sum() > 0 for w in (fusion.w_q, fusion.w_k, fusion.w_v)), "it does train"
+
+
+@pytest.mark.parametrize("name", ["", *MUTANTS])
+def test_a_mutant_is_gone_afterwards_even_after_an_error(name, attention):
+    before, fusion = losses.triplet_loss, attention.generator.fusion
+    with pytest.raises(UserError), wrong_triplet(name, attention.generator):
+        assert (losses.triplet_loss is before) == (not name) and any(hooks_of(fusion)) == bool(name)
+        raise UserError("as a run that diverges does")
+    assert losses.triplet_loss is before is triplet_loss and not any(hooks_of(fusion))
+
+
+def test_each_mutant_has_a_digest_of_its_own():
+    digests = {mutant_digest(name) for name in ("", *MUTANTS)}
+    assert len(digests) == 1 + len(MUTANTS) and mutant_digest("") == ""
+
+
+# Measures
+
+def test_attention_entropy_is_a_share_of_the_largest():
+    n = 16
+    even, one = torch.zeros(1, n, n), torch.eye(n)[None] * 1e4
+    two = torch.full((1, n, n), -1e4)
+    two[..., :2] = 7.                                     # the level of the logits does not count
+    found = [float(attention_entropy(x)) for x in (even, one, two)]
+    assert found == pytest.approx([1, 0, math.log(2) / math.log(n)], abs=1e-5)
+    assert attention_entropy(torch.cat([even, one])).tolist() == pytest.approx([1, 0], abs=1e-5)      # image by image
+    assert attention_entropy(torch.cat([even, one], 1)).tolist() == pytest.approx([0.5], abs=1e-5)    # the mean over rows
+    assert float(attention_entropy(torch.zeros(1, 4, 64))) == pytest.approx(1)                         # as many as there are keys
+
+
+def noisy(*shape, seed=0): return np.random.default_rng(seed).normal(size=shape)
+
+
+def test_the_mean_of_nested_interval_is_that_of_evaluate_and_nans_are_left_out():
+    values = noisy(1, 40, 3) + [0, 2, 5]
+    values[0, 5:, 2] = np.nan                             # a part that few pairs show: weighs as much as the others
+    values[0, 7] = np.nan
+    mean, low, high = nested_interval(values)
+    assert mean == pytest.approx(mean_of(values[0])) and low < mean < high
+    assert abs(mean - np.nanmean(values)) > 0.3
+    # of one seed it is the interval over pairs
+    plain = noisy(1, 200, 1)
+    _, low, high = nested_interval(plain)
+    assert (low, high) == pytest.approx(bootstrap_interval(plain[0]), abs=0.02)
+
+
+def test_the_interval_knows_that_pairs_of_one_seed_are_no_independent_evidence():
+    "Three seeds that differ: the interval spans them, however many pairs each has."
+    values = 0.01 * noisy(3, 200, 1) + np.array([0, 0.5, 1])[:, None, None]
+    mean, low, high = nested_interval(values)
+    assert mean == pytest.approx(0.5, abs=0.01) and low < 0.05 and high > 0.95
+    pooled = bootstrap_interval(values.reshape(-1, 1))
+    assert high - low > 5 * (pooled[1] - pooled[0])
+
+
+def test_the_interval_knows_that_all_seeds_are_judged_by_the_same_pairs():
+    "Three seeds that agree pair by pair: no narrower than one of them."
+    values = noisy(1, 200, 1)
+    three, one = (np.subtract(*nested_interval(v)[:0:-1]) for v in (np.repeat(values, 3, 0), values))
+    assert three == pytest.approx(one, rel=0.1)
+
+
+def put(study, name, seed, region, psnr=None, **metrics):
+    "A result as a run would have written it."
+    pairs = {"region_error": region.tolist()} | ({} if psnr is None else {"psnr": psnr.tolist()})
+    metrics = {"mutant": "", "pairs": pairs, "parts": ["hair", "skin", "shirt"]} | metrics
+    save_result(study.path(name, seed), metrics, "x", study.row_preset(name), seed, 1., ("tps",))    # few modules: a quick digest
+
+
+def test_difference_is_paired_and_takes_the_seeds_that_both_have(tmp_path):
+    study, base = study_in(tmp_path), noisy(3, 30, 3)
+    for seed in range(3): put(study, "full", seed, base[seed])
+    for seed in (1, 2): put(study, "fade", seed, base[seed] + 0.1 * seed)
+    put(study, "no_tr", 0, base[0] - 1)
+    found, back = difference(study, "fade", "full", "region_error"), difference(study, "full", "fade", "region_error")
+    assert found["seeds"] == pytest.approx([0.1, 0.2]) and found["mean"] == pytest.approx(0.15) and found["n"] == 30
+    assert found["ci"] == pytest.approx((0.1, 0.2)), "pair by pair: the pairs' spread, ten times as large, cancels"
+    assert back["mean"] == pytest.approx(-found["mean"]) and back["ci"] == pytest.approx([-x for x in found["ci"][::-1]])
+    same = difference(study, "full", "full", "region_error")
+    assert same["mean"] == 0 and same["ci"] == (0, 0) and same["seeds"] == [0, 0, 0]
+    assert difference(study, "fade", "no_tr", "region_error") is None, "no seed in common"
+    assert difference(study, "margin3", "full", "region_error") is None and difference(study, "fade", "full", "psnr") is None
+    put(study, "no_tr", 1, base[1], diverged="step 3: loss/rec is nan; there is no checkpoint yet")
+    assert difference(study, "fade", "no_tr", "region_error") is None, "a diverged run is compared with nothing"
+    hair = difference(study, "full", "no_tr", "region_error_hair")
+    assert hair["mean"] == pytest.approx(1) and hair["seeds"] == pytest.approx([1])
+
+
+def test_the_table_shows_means_over_seeds_and_what_is_missing(tmp_path):
+    study = study_in(tmp_path)
+    for seed in range(2): put(study, "full", seed, np.full((30, 3), 0.1 + 0.2 * seed), psnr=np.full((30, 1), 20. + seed))
+    titles, full, fade = table_of(study, ["full", "fade"], ("region_error", "region_error_hair", "psnr", "correspondence"), range(3))
+    assert full == (ROWS["full"].title, "0.200 (0.100–0.300)", "0.200 (0.100–0.300)", "20.5 (20.0–21.0)", "–", "2 seeds")
+    assert fade == (ROWS["fade"].title, "–", "–", "–", "–", "not run") and len(titles) == len(full) == len(fade)
+    assert row_status(study, "full", [1, 2]) == "1 seed"
+    experiments = dict(zip(EXPERIMENTS, reproduce.experiment_rows(study)[1:]))
+    assert {name: row[2] for name, row in experiments.items()} == {name: f"2 of {3 * len(names)}" for name, names in EXPERIMENTS.items()}
+    rows = reproduce.difference_rows(study, ["full", "fade"], "full", ("region_error", "psnr"))
+    assert len(rows) == 1, "neither the base itself nor what was not run"
+    for seed in range(2): put(study, "fade", seed, np.full((30, 3), 0.05 + 0.2 * seed), psnr=np.full((30, 1), 22. + seed))
+    row = reproduce.difference_rows(study, ["full", "fade"], "full", ("region_error", "psnr"))[1]
+    assert row == (ROWS["fade"].title, "-0.050 (-0.050 … -0.050)", "+2.0 (+2.0 … +2.0)", "-0.050 -0.050")
+
+
+# Data
+
+class Marked:
+    "A data set whose sample i is a picture of `mark`, and whose line art is of i."
+    def __init__(self, mark, n): self.mark, self.n, self.asked = mark, n, []
+    def __len__(self): return self.n
+
+    def batch(self, index, noise=None):
+        assert all(0 <= i < self.n for i in index), "an index of another set"
+        self.asked.append(len(index))
+        lines = torch.tensor(np.asarray(index)).float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+        return Samples(torch.full((len(index), 3, 2, 2), float(self.mark)), lines, torch.ones(len(index), 2, 2, dtype=torch.uint8))
+
+
+def test_mixed_gives_each_index_its_own_sample_in_order():
+    mixed = Mixed([Marked(0, 3), Marked(1, 1), Marked(2, 4)])
+    assert len(mixed) == 8
+    whole = [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (2, 1), (2, 2), (2, 3)]
+    for index in ([*range(8)], [7, 0, 3, 4, 2, 5, 1, 6], [4, 4, 0, 7, 0], [3], np.array([6, 2])):
+        image, line, parts = mixed.batch(index)
+        assert [(int(a[0, 0, 0]), int(b[0, 0, 0])) for a, b in zip(image, line)] == [whole[i] for i in index]
+        assert image.shape == (len(index), 3, 2, 2) and line.shape == (len(index), 1, 2, 2)
+        assert parts is None, "label 2 is hair in one set and something else in another"
+
+
+@pytest.fixture(scope="module")
+def emoji(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REFCOLOR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return open_dataset("openmoji", split="test", size=64, n=128)
+
+
+def main_colour(picture, mask):
+    colours, times = torch.unique(picture.permute(1, 2, 0)[mask], dim=0, return_counts=True)
+    return colours[times.argmax()]
+
+
+def test_emoji_people_are_people_and_never_the_same_drawing(emoji):
+    pairs = EmojiPeople(emoji, 40)
+    assert 2 <= pairs.people < 40 == len(pairs.a) == len(pairs.b)
+    for i in {*pairs.a, *pairs.b}:
+        assert all((emoji.parts[i] == emoji.part_labels[p]).sum() >= 40 for p in ("hair", "skin")), emoji_code(emoji.seeds[i])
+    keys = [[shape_key("openmoji", emoji.seeds[i]) for i in side] for side in (pairs.a, pairs.b)]
+    assert all(a != b for a, b in zip(*keys))
+    assert len(set(pairs.a[:pairs.people])) == pairs.people, "all of them, before one comes again"
+
+
+def test_an_emoji_never_meets_another_seed_of_its_own_lines():
+    "Two seeds, a round of the groups apart, draw the same lines."
+    seeds = [5, 5 + len(emoji_groups()), 6]
+    parts = np.zeros((3, 20, 20), np.uint8)
+    parts[:, :10], parts[:, 10:] = 2, 3
+    stub = SimpleNamespace(part_labels={"hair": 2, "skin": 3}, parts=parts, seeds=seeds)
+    pairs = EmojiPeople(stub, 60)
+    assert {tuple(p) for p in np.stack([pairs.a, pairs.b], 1).tolist()} == {(0, 2), (1, 2), (2, 0), (2, 1)}
+
+
+def test_an_emoji_in_the_references_colours_has_its_hair(emoji):
+    pairs = EmojiPeople(emoji, 24)
+    sketch, reference, truth, parts, reference_parts, *_ = pairs.batch(list(range(24)))
+    label = pairs.labels["hair"]
+    hair, theirs, own = ([main_colour(x, m == label) for x, m in zip(pictures, masks)] for pictures, masks in
+                         ((truth, parts), (reference, reference_parts), (emoji.batch(pairs.a).image, parts)))
+    assert torch.stack(hair).sub(torch.stack(theirs)).abs().max() < 3 / 127.5
+    assert torch.stack(hair).sub(torch.stack(own)).abs().amax(1).median() > 0.3          # and not the colours of its own
+    # the drawing is the sketch's: where its ink is, the truth is dark
+    ink = (sketch < -0.9).expand_as(truth)
+    assert truth[ink].mean() < -0.7
+
+
+def test_a_bent_reference_takes_its_parts_along():
+    dataset, n = open_dataset("avatars", split="test", size=64, n=16), 16
+    plain, bent = CrossReference(dataset, n), BentReference(dataset, n)
+    a, b = (source.batch(list(range(n))) for source in (plain, bent))
+    assert torch.equal(a.sketch, b.sketch) and torch.equal(a.truth, b.truth) and torch.equal(a.parts, b.parts)
+    assert (a.reference - b.reference).abs().mean((1, 2, 3)).min() > 0.02, "a reference was not bent"
+    assert b.reference_parts.dtype == a.reference_parts.dtype == torch.uint8
+    assert set(b.reference_parts.unique().tolist()) <= set(a.reference_parts.unique().tolist()), "labels were mixed"
+    labels = [*bent.labels.values()]
+    unbent, along, behind = (region_means(r, p, labels)[0] for r, p in
+                             ((a.reference, a.reference_parts), (b.reference, b.reference_parts), (b.reference, a.reference_parts)))
+    size = torch.stack([(b.reference_parts == k).sum((1, 2)) for k in labels], 1) >= 40
+    gap, wrong = (float((x - unbent).abs().mean(-1)[size].mean()) for x in (along, behind))
+    assert gap < 0.05 < wrong / 2, (gap, wrong)
+    alone = bent.batch([5])
+    assert torch.allclose(alone.reference[0], b.reference[5], atol=1e-5), "how a pair is bent depends on the batch that it is in"
+    assert bent.prefix and bent.prefix not in ("", "self_")
+
+
+# The committed results
+
+def committed(): return sorted(p for p in RESULTS.glob("*.json") if not p.name.startswith("."))
+def rows_of(paths): return [p for p in paths if p.name.split("-")[0] in ("tiny", "small", "paper")]
+
+
+@pytest.mark.parametrize("path", committed(), ids=lambda p: p.stem)
+def test_a_committed_result_says_where_it_comes_from(path):
+    result = strict(path)
+    assert {"command", "digest", "modules", "preset", "seed", "seconds", "device", "libraries", "metrics"} <= set(result)
+    assert result["command"].startswith("refcolor ") and len(result["digest"]) == 12 and result["device"]
+    assert {"torch", "numpy"} <= set(result["libraries"]) and isinstance(result["seed"], int) and result["metrics"]
+
+
+@pytest.mark.parametrize("path", rows_of(committed()), ids=lambda p: p.stem)
+def test_a_committed_row_is_a_row_and_is_whole(path):
+    result, (preset, data, name, seed) = strict(path), path.stem.split("-")
+    metrics = result["metrics"]
+    assert name in ROWS and str(result["seed"]) == seed and result["preset"]["name"].lower() == preset
+    assert "reproduce" in result["command"] and set(ROW_MODULES) <= set(result["modules"])
+    assert metrics["precision"] in ("fp32", "bf16") and bool(metrics["mutant"]) == bool(ROWS[name].mutant)
+    done = [line["step"] for line in metrics["curve"]]
+    assert done == sorted(set(done)) and done[0] == 0
+    if "diverged" in metrics: return
+    assert done[-1] == result["preset"]["train"]["steps"] and result["seconds"] > 0
+    assert {"region_error", "psnr", "self_psnr"} <= set(metrics["pairs"]) and len({len(v) for v in metrics["pairs"].values()}) == 1
+    for metric, values in metrics["pairs"].items():
+        if metrics[metric] is not None: assert mean_of(np.array(values, dtype=float)) == pytest.approx(metrics[metric], abs=1e-3), metric

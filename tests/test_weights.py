@@ -1,0 +1,39 @@
+"""The weights that the package ships: the numbers in their file are theirs."""
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import refcolor
+from refcolor.colorize import default_weights
+from refcolor.evaluate import mean_of, measure
+from refcolor.generator import load_generator
+from refcolor.reproduce import SHIPPED_DATA, model_card, unseen_pairs
+
+FOLDER = Path(refcolor.__file__).parent / "weights" / "small"
+
+
+@pytest.fixture(scope="module")
+def result(): return json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", SHIPPED_DATA)
+def test_the_table_is_what_the_weights_do(name, result):
+    "All pairs of a set again, from the file in the package."
+    torch.set_num_threads(1)
+    generator, written = load_generator(FOLDER), result["metrics"]["data"][name]
+    values, _ = measure(generator, unseen_pairs(generator.config.size, written["n"])[name])
+    assert written["n"] == 256
+    for metric in ("region_error", "region_accuracy", "psnr", "part_attention", "copy_region_error", "constant_region_error"):
+        # another processor rounds otherwise: a part at the bound of 0.1, a pixel by a grey level
+        assert mean_of(values[metric]) == pytest.approx(written[metric], rel=2e-3, abs=2e-3), metric
+
+
+def test_the_files_belong_together_and_are_the_default(result):
+    weights = FOLDER / "generator.safetensors"
+    assert result["metrics"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert default_weights() == FOLDER and weights.stat().st_size <= 8e6
+    assert (FOLDER / "README.md").read_text(encoding="utf-8") == model_card(result)
+    assert json.loads((FOLDER / "preset.json").read_text(encoding="utf-8")) == result["preset"]
