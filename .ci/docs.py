@@ -8,7 +8,9 @@ from fastcore.docments import docments
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = [p.stem for p in sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))]
+NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
+# the module is named in the notebook: that of 15_results is `reproduce`
+MODULES = {p.stem: re.search(r"#\| default_exp (\w+)", p.read_text(encoding="utf-8"))[1] for p in NOTEBOOKS}
 
 
 def _name(annotation) -> str:
@@ -37,8 +39,9 @@ def _table(thing) -> list:
 
 def page(notebook: str) -> str:
     "The API of one module as markdown."
-    module = importlib.import_module(f"refcolor.{notebook[3:]}")
-    lines = [f"# refcolor.{notebook[3:]}", "", f"Explained in [{notebook}](../{notebook}.ipynb).", ""]
+    name = MODULES[notebook]
+    module = importlib.import_module(f"refcolor.{name}")
+    lines = [f"# refcolor.{name}", "", f"Explained in [{notebook}](../{notebook}.ipynb).", ""]
     for name in module.__all__:
         thing = getattr(module, name)
         lines += [f"## {name}", ""]
@@ -51,13 +54,13 @@ def page(notebook: str) -> str:
 
 
 def on_files(files, config):
-    for notebook in ORDER:
-        files.append(File.generated(config, f"api/{notebook[3:]}.md", content=page(notebook)))
+    for notebook in MODULES:
+        files.append(File.generated(config, f"api/{MODULES[notebook]}.md", content=page(notebook)))
     return files
 
 
 def on_config(config):
-    config.nav.append({"Reference": [{n[3:]: f"api/{n[3:]}.md"} for n in ORDER]})
+    config.nav.append({"Reference": [{n: f"api/{n}.md"} for n in MODULES.values()]})
     return config
 
 

@@ -36,8 +36,8 @@ from torch import Tensor
 
 # %% ../nbs/15_results.ipynb #0102fff4
 from .augment import noise_size, spatial_transform
-from .core import (SMALL, DataConfig, Preset, UserError, code_digest, image_rows,
-                           load_result, preset_from_dict, save_result, uniform)
+from .core import (SMALL, DataConfig, Preset, UserError, _code_words, code_digest,
+                           image_rows, load_result, preset_from_dict, save_result, uniform)
 from .data import (EMOJI_CREDIT, STYLES, Samples, _layers, attribution, cross_pairs,
                            emoji_code, emoji_palette, open_dataset, rasterize, shape_key)
 from .evaluate import (CrossReference, Pairs, SelfReference, measure_all, mean_of, score,
@@ -123,19 +123,34 @@ def aligned(
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows)
 
 # %% ../nbs/15_results.ipynb #d5dab2cf
-def same_place(logits: Tensor, grid: Tensor, margin: float, qkv: dict) -> Tensor:
+def same_place(
+    logits: Tensor,   # S (b, n, n)
+    grid: Tensor,     # the warp (b, h, w, 2)
+    margin: float,    # γ
+    qkv: dict,        # "q", "k", "v" -> (b, n, d)
+) -> Tensor:          # ()
     "Eq. 6 with the positive at the query's own position, as if nothing had been bent."
     still = F.affine_grid(torch.eye(2, 3).to(grid).expand(len(grid), -1, -1),
                           (len(grid), 1, *grid.shape[1:3]), align_corners=False)
     return triplet_loss(logits, still, margin)
 
 
-def flattened(logits: Tensor, grid: Tensor, margin: float, qkv: dict) -> Tensor:
+def flattened(
+    logits: Tensor,   # S (b, n, n)
+    grid: Tensor,     # the warp (b, h, w, 2)
+    margin: float,    # γ
+    qkv: dict,        # "q", "k", "v" -> (b, n, d)
+) -> Tensor:          # ()
     "All of Q, K and V as one anchor, one positive and one negative: the ready-made distance loss."
     return F.triplet_margin_loss(*(qkv[k].flatten(1) for k in "qkv"), margin=margin)
 
 
-def reversed_sign(logits: Tensor, grid: Tensor, margin: float, qkv: dict) -> Tensor:
+def reversed_sign(
+    logits: Tensor,   # S (b, n, n)
+    grid: Tensor,     # the warp (b, h, w, 2)
+    margin: float,    # γ
+    qkv: dict,        # "q", "k", "v" -> (b, n, d)
+) -> Tensor:          # ()
     "Eq. 6 on −S, as if S were a distance."
     return triplet_loss(-logits, grid, margin)
 
@@ -284,8 +299,10 @@ def _digest_at(modules: tuple, changed: int) -> str: return code_digest(*modules
 def mutant_digest(
     name: str,    # of `MUTANTS`, or empty
 ) -> str:
-    "A digest of a mutant's source; empty for none."
-    return sha256(getsource(MUTANTS[name]).encode()).hexdigest()[:12] if name else ""
+    "A digest of what a mutant does: comments and line breaks do not count; empty for none."
+    if not name: return ""
+    words = " ".join(_code_words(getsource(MUTANTS[name]))).replace(" , )", " )")
+    return sha256(words.encode()).hexdigest()[:12]
 
 # %% ../nbs/15_results.ipynb #58dfd55c
 @dataclass(frozen=True)
@@ -373,7 +390,7 @@ PAIRED = ("region_error", "psnr", "bent_region_error", "self_psnr", "corresponde
 
 def judge_row(
     study: Study,
-    generator,
+    generator,         # trained
     datasets: dict,    # of `open_study`
 ) -> dict:
     "The metrics of a row, on pairs that it never saw, and the paired ones pair by pair."
@@ -385,7 +402,9 @@ def judge_row(
     return found.result | {"pairs": pairs, "parts": list(found.parts)}
 
 # %% ../nbs/15_results.ipynb #4f76cd7f
-def finite(generator):
+def finite(
+    generator,   # trained
+):               # the same
     "The generator itself; raises `Diverged` if its last steps have left it without numbers."
     if all(p.isfinite().all() for p in generator.parameters()): return generator
     raise Diverged("the last step: the weights are not finite")
@@ -755,7 +774,7 @@ def unseen_pairs(
 
 # %% ../nbs/15_results.ipynb #22ec11c1
 def judge_weights(
-    generator,
+    generator,      # trained
     n: int = 256,   # pairs of each set
 ) -> dict:          # data set -> metrics
     "The weights on the unseen pictures of each set that they were trained on, at their own size."
@@ -769,7 +788,7 @@ def judge_weights(
 # %% ../nbs/15_results.ipynb #65aaa615
 @torch.no_grad()
 def shipped_pictures(
-    generator,
+    generator,      # trained
     k: int = 4,     # pairs of each set, an even number
 ):                  # PIL image
     "Sketch, reference, ours, truth; two pairs in a row; avatars, then adventurer, then OpenMoji."

@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
-ORDER = {p.stem[3:]: int(p.stem[:2]) for p in NOTEBOOKS}
+# the module is named in the notebook: that of 15_results is `reproduce`
+ORDER = {re.search(r"#\| default_exp (\w+)", p.read_text(encoding="utf-8"))[1]: int(p.stem[:2]) for p in NOTEBOOKS}
 MODULES = {p.stem: p for p in sorted((ROOT / "refcolor").glob("[a-z]*.py"))}
 BIN = Path(sys.executable).parent
 
