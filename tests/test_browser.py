@@ -151,12 +151,13 @@ def settle(page, step):
 
 
 def check_picture(page, **tensors):
-    "The page's pictures are these tensors, to the last bit."
+    "The page's pictures are these tensors; its kernel may have more threads, which round otherwise: by one grey level at most."
     from refcolor.core import to_image
     shown = read(page, pictures=True)["images"]
     for name, tensor in tensors.items():
         ours = np.asarray(to_image(tensor).convert("RGB"))
-        assert np.array_equal(np.reshape(shown[name], (*ours.shape[:2], 4))[..., :3], ours), name
+        apart = np.abs(np.reshape(shown[name], (*ours.shape[:2], 4))[..., :3].astype(int) - ours)
+        assert apart.max() <= 1 and apart.mean() < 0.01, (name, apart.max(), apart.mean())
 
 
 def check_heat(shown, panel, weights):
