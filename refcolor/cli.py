@@ -36,12 +36,12 @@ from .core import (PRESETS, UserError, image_rows, load_result, preset_from_dict
                            progress, save_result, uniform)
 from .data import (STYLES, attribution, check_dataset, cross_pairs, dataset_names,
                            fetch_dataset, open_dataset, report_lines)
-from .evaluate import (PARTS, comparison_table, compare, evaluate, html_report, measure_all,
-                               metrics_table, open_sources, second_look)
+from .evaluate import (PARTS, _aligned, comparison_table, compare, evaluate, html_report,
+                               measure_all, metrics_table, open_sources, second_look)
 from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
-from .reproduce import (EXPERIMENTS, ROWS, SHIPPED, SHIPPED_DATA, Study, aligned,
+from .reproduce import (EXPERIMENTS, ROW_MODULES, ROWS, SHIPPED, SHIPPED_DATA, Study,
                                device_name, row_status, run_rows, ship_weights,
                                shipped_pictures, table_of, train_weights, weights_rows)
 from .scale import GROUPS, bench, bench_table, keep_freed_memory
@@ -146,8 +146,7 @@ def peak_memory_gb() -> float:
 
 
 # what the demo's result depends on
-MODULES = ("core", "data", "tps", "augment", "encoder", "scft", "generator", "discriminator",
-           "losses", "train", "evaluate")
+MODULES = ROW_MODULES
 
 # %% ../nbs/17_cli.ipynb #542d44a3
 def run_demo(args) -> dict:
@@ -444,7 +443,7 @@ def run_reproduce(args) -> dict:
         say(data_note(args.data))
         run_rows(study, names, args.seeds, reproduce_command(args), args.again, say)
     rows = table_of(study, names, seeds=range(args.seeds))
-    say(aligned(rows))
+    say(_aligned(rows))
     status = {name: row_status(study, name, range(args.seeds)) for name in names}
     return {"experiment": args.experiment, "rows": status, "results": str(args.results)}
 
@@ -465,7 +464,7 @@ def run_weights(args) -> dict:
     if not result: raise UserError(f"{folder}: no weights yet; leave --show out")
     sheet = shipped_pictures(load_generator(folder))
     write_atomically(run / "shipped.png", partial(sheet.save, format="PNG"))
-    say(aligned(weights_rows(result)))
+    say(_aligned(weights_rows(result)))
     say(f"pictures: {run}/shipped.png")
     say(f"weights and model card: {folder}; to ship them, copy it to refcolor/weights/small")
     return {"weights": str(folder)}

@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['ROWS', 'EXPERIMENTS', 'ROW_STEPS', 'MUTANTS', 'CURVE', 'ROW_MODULES', 'PAIRED', 'COLUMNS', 'SHIPPED_DATA', 'SHIPPED',
-           'SHARES', 'Row', 'row_preset', 'markdown_table', 'aligned', 'same_place', 'flattened', 'reversed_sign',
-           'wrong_triplet', 'attention_entropy', 'branch_conflict', 'Track', 'BentReference', 'digest_today',
-           'mutant_digest', 'Study', 'open_study', 'train_row', 'judge_row', 'finite', 'device_name',
-           'keep_the_generator', 'run_row', 'run_rows', 'finished', 'row_status', 'paired_values', 'nested_interval',
-           'difference', 'table_of', 'difference_rows', 'learning_curves', 'experiment_rows', 'Mixed', 'in_palette_of',
-           'EmojiPeople', 'train_weights', 'unseen_pairs', 'judge_weights', 'shipped_pictures', 'ship_weights',
-           'weights_rows', 'model_card']
+           'SHARES', 'Row', 'row_preset', 'markdown_table', 'same_place', 'flattened', 'reversed_sign', 'wrong_triplet',
+           'attention_entropy', 'branch_conflict', 'Track', 'BentReference', 'digest_today', 'mutant_digest', 'Study',
+           'open_study', 'train_row', 'judge_row', 'finite', 'device_name', 'keep_the_generator', 'run_row', 'run_rows',
+           'finished', 'row_status', 'paired_values', 'nested_interval', 'difference', 'table_of', 'difference_rows',
+           'learning_curves', 'experiment_rows', 'Mixed', 'in_palette_of', 'EmojiPeople', 'train_weights',
+           'unseen_pairs', 'judge_weights', 'shipped_pictures', 'ship_weights', 'weights_rows', 'model_card']
 
 # %% ../nbs/15_results.ipynb #08c6dbab
 import contextlib
@@ -113,14 +112,6 @@ def markdown_table(
     "Rows of text as a Markdown table."
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
-
-
-def aligned(
-    rows: list,   # of text, the first one the titles
-) -> str:
-    "Rows of text as lines for a terminal."
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows)
 
 # %% ../nbs/15_results.ipynb #d5dab2cf
 def same_place(
