@@ -6,8 +6,8 @@
 __all__ = ['MODULES', 'write_atomically', 'demo_pictures', 'save_figure', 'titled_sheet', 'loss_curves', 'say', 'data_note',
            'peak_memory_gb', 'run_demo', 'check_device', 'begin_again', 'run_train', 'write_picture', 'check_targets',
            'hints_of', 'run_colorize', 'run_export', 'evaluate_weights', 'run_evaluate', 'check_report',
-           'reproduce_command', 'run_reproduce', 'run_weights', 'run_bench', 'run_data', 'data_check', 'data_show',
-           'Parser', 'positive', 'make_parser', 'main']
+           'reproduce_command', 'asked_studies', 'run_reproduce', 'run_studies', 'run_weights', 'run_bench', 'run_data',
+           'data_check', 'data_show', 'Parser', 'positive', 'make_parser', 'main']
 
 # %% ../nbs/17_cli.ipynb #ca09d408
 import argparse
@@ -41,9 +41,10 @@ from .evaluate import (PARTS, _aligned, comparison_table, compare, evaluate, htm
 from .fid import feature_extractor
 from .generator import load_generator, load_preset
 from .sketch import xdog
-from .reproduce import (EXPERIMENTS, ROW_MODULES, ROWS, SHIPPED, SHIPPED_DATA, Study,
-                               device_name, row_status, run_rows, ship_weights,
-                               shipped_pictures, table_of, train_weights, weights_rows)
+from .reproduce import (EXPERIMENTS, ROW_MODULES, ROWS, SHIPPED, SHIPPED_DATA,
+                               TABLE1_DATA, Study, across_rows, asked, device_name, draw_rows,
+                               headline, open_study, row_status, run_rows, ship_weights,
+                               shipped_pictures, strips, table_of, train_weights, weights_rows)
 from .scale import GROUPS, bench, bench_table, keep_freed_memory
 from .train import Interrupted, Learner, TensorBoard, checkpoints
 
@@ -422,10 +423,21 @@ def reproduce_command(
 ) -> str:    # what a reader types
     "The command with what differs from its defaults."
     words = [f"refcolor reproduce {args.experiment} --preset {args.preset}"]
-    if args.data != "avatars": words.append(f"--data {args.data}")
+    if args.data and args.data != "avatars": words.append(f"--data {args.data}")
     if args.steps: words.append(f"--steps {args.steps}")
     if args.precision != "fp32": words.append(f"--precision {args.precision}")
     return " ".join([*words, f"--seeds {args.seeds}"])
+
+
+def asked_studies(
+    args,        # of `reproduce`
+) -> tuple:      # studies, and those of weights that are judged on another data set than their own
+    "What an experiment is about: one data set, or Table 1's three."
+    datas = (args.data,) if args.data else TABLE1_DATA if args.experiment == "table1" else ("avatars",)
+    if args.root and not args.data: raise UserError("--root: whose folder is it? Give --data, too")
+    own = [Study(PRESETS[args.preset], data, args.root, args.results, args.runs, args.steps,
+                 args.precision, args.device) for data in datas]
+    return own, [replace(a, on=b.data) for a in own for b in own if a is not b]
 
 
 def run_reproduce(args) -> dict:
@@ -433,19 +445,45 @@ def run_reproduce(args) -> dict:
     keep_freed_memory()
     check_device(args.device)
     if args.experiment == "weights": return run_weights(args)
-    study = Study(PRESETS[args.preset], args.data, args.root, args.results, args.runs, args.steps,
-                  args.precision, args.device)
-    names = args.rows or EXPERIMENTS[args.experiment]
+    names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
     if unknown := set(names) - set(ROWS):
         raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
                         f"{', '.join(ROWS)}")
-    if not args.show:
-        say(data_note(args.data))
+    own, across = asked_studies(args)
+    if not args.show: run_studies(args, own, across, names)
+    for study in own:
+        if len(own) > 1: say(f"\n{study.data}")
+        kind = dict(seeds=seeds)
+        if args.experiment in ("table1", "table2", "fig8", "modules"):   # many columns
+            kind |= dict(metrics=headline(study, names, seeds), interval=False)
+        say(_aligned(table_of(study, names, **kind)))
+        if not args.show and (picture := strips(study, names)):
+            file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
+            write_atomically(file, lambda p: save_figure(picture, p))
+            say(f"pictures: {file}")
+    if across:
+        say("\nregion error, trained on one and judged on another")
+        say(_aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
+    status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
+    return {"experiment": args.experiment, "results": str(args.results),
+            "rows": status if len(own) > 1 else status[own[0].data]}
+
+
+def run_studies(
+    args,           # of `reproduce`
+    own: list,      # of `Study`
+    across: list,   # of `Study`, judged on other data
+    names,          # of `ROWS`
+):
+    "Train, judge and draw what has no result yet; all data are opened before anything is trained."
+    for study in own:
+        say(data_note(study.data))
+        todo = [(n, s) for s in range(args.seeds) for n in names if asked(study, n, s)]
+        if len(own) > 1: open_study(study, todo)
+    for study in own + across:
+        if across: say(f"{study.data}, judged on {study.on}" if study.on else study.data)
         run_rows(study, names, args.seeds, reproduce_command(args), args.again, say)
-    rows = table_of(study, names, seeds=range(args.seeds))
-    say(_aligned(rows))
-    status = {name: row_status(study, name, range(args.seeds)) for name in names}
-    return {"experiment": args.experiment, "rows": status, "results": str(args.results)}
+    for study in own: draw_rows(study, names, say)
 
 
 def run_weights(args) -> dict:
@@ -629,7 +667,8 @@ def make_parser() -> Parser:
                    help="which rows; weights: the ones that the package ships")
     p.add_argument("--preset", default="TINY", choices=sorted(PRESETS), help="networks, training")
     p.add_argument("--seeds", type=positive, default=3, help="runs of each row: seeds from 0 on")
-    p.add_argument("--data", default="avatars", **data)
+    p.add_argument("--data", default=None, help="data set; avatars if not given, and for table1 "
+                   + ", ".join(TABLE1_DATA))
     p.add_argument("--root", **root)
     p.add_argument("--rows", default=None, type=lambda text: text.split(","), metavar="A,B",
                    help="only these rows")

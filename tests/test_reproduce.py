@@ -17,10 +17,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from refcolor import losses, reproduce
+from refcolor import cli, losses, reproduce
 from refcolor.augment import noise_size, spatial_transform
 from refcolor.cli import main
-from refcolor.core import PRESETS, TINY, DataConfig, UserError, save_result, uniform
+from refcolor.core import PRESETS, TINY, DataConfig, UserError, save_result, to_image, uniform
 from refcolor.data import DEFAULT_N, Samples, emoji_code, emoji_groups, open_dataset, shape_key
 from refcolor.evaluate import CrossReference, bootstrap_interval, mean_of, region_means
 from refcolor.losses import generator_losses, triplet_loss
@@ -28,6 +28,7 @@ from refcolor.reproduce import (EXPERIMENTS, MUTANTS, PAIRED, ROW_MODULES, ROWS,
                                 attention_entropy, difference, finished, mutant_digest, nested_interval, row_status, run_rows, table_of,
                                 wrong_triplet)
 from refcolor.scft import SCFT
+from refcolor.sketch import xdog
 from refcolor.tps import pixel_centres
 from refcolor.train import Learner, faded_lambdas
 
@@ -113,8 +114,11 @@ def test_every_row_differs_from_the_base_and_from_every_other():
     study = Study(TINY)
     assert {name for names in EXPERIMENTS.values() for name in names} == set(ROWS)
     assert {"no_tr", "full", "fade", "same_place", "margin3", "flattened", "reversed"} <= set(EXPERIMENTS["triplet"])
-    kinds = {name: (study.row_preset(name), ROWS[name].mutant) for name in ROWS}
-    assert len(set(kinds.values())) == len(ROWS), "two rows train the same"
+    trained = {name: row for name, row in ROWS.items() if not row.untrained}
+    assert {row.untrained for row in ROWS.values()} - {""} == set(reproduce.UNTRAINED)
+    assert all(study.row_preset(name) == study.row_preset("full") for name in ROWS.keys() - trained.keys())
+    kinds = {name: (study.row_preset(name), ROWS[name].mutant) for name in trained}
+    assert len(set(kinds.values())) == len(trained), "two rows train the same"
     base = replace(TINY, train=replace(TINY.train, steps=study.row_preset("full").train.steps))
     for name, (preset, mutant) in kinds.items():
         assert (preset == base) == (name == "full" or bool(mutant)), name           # a mutant differs in the mutant alone
@@ -132,7 +136,8 @@ WITHOUT = {"no_tr": "tr", "no_tr_long": "tr", "rec_adv": "tr perc style", "rec_a
 def test_a_row_leaves_out_the_terms_that_it_names_and_no_other(name):
     weights, full = (faded_lambdas(p.train, 0, "lite0") for p in (Study(TINY).row_preset(name), TINY))
     assert {k for k, v in weights.items() if v == 0} == set(WITHOUT.get(name, "").split())
-    assert all(v in (0, full[k]) for k, v in weights.items())
+    changed = {k: v for k, v in weights.items() if v not in (0, full[k])}
+    assert changed == ({"perc": 0.01, "style": 50.} if name == "lambdas" else {})
 
 
 def test_rows_change_what_their_titles_say():
@@ -149,6 +154,8 @@ def test_rows_change_what_their_titles_say():
     # the paper's warp is ±0.15 of the side, its appearance ±50 grey levels: the rows are shares of these
     assert row("warp05").data.warp / TINY.data.warp == pytest.approx(0.05 / 0.15)
     assert row("warp25").data.warp / TINY.data.warp == pytest.approx(0.25 / 0.15)
+    assert row("black").data.padding == "black" != TINY.data.padding and row("raw").train.ema == 0 < TINY.train.ema
+    assert row("wide").model.bottleneck == 0 < TINY.model.bottleneck
     assert row("appearance1").data.appearance / TINY.data.appearance == pytest.approx(1 / 50) and row("appearance0").data.appearance == 0
 
 
@@ -167,7 +174,7 @@ def test_the_command_writes_what_a_row_is_and_says_it_as_json(trained):
     said = json.loads(trained.out)                                         # one object, and nothing else
     assert said["rows"] == {"no_tr": "1 seed", "same_place": "1 seed"}
     files = {p.name for p in trained.study.results.iterdir()}
-    assert files == {"tiny-avatars-no_tr-0.json", "tiny-avatars-same_place-0.json"}
+    assert files == {f"tiny-avatars-{name}" for name in ("no_tr-0.json", "same_place-0.json", "no_tr-0.png", "same_place-0.png", "pairs-0.png")}
     for name in ("no_tr", "same_place"):
         result, run = strict(trained.study.path(name, 0)), next(trained.study.runs.glob(f"*-{name}-0-*/"))
         m = result["metrics"]
@@ -202,10 +209,10 @@ def test_a_mutant_is_what_its_row_trains_with_on_the_same_data(trained):
 
 def test_a_finished_row_is_not_run_again(trained, no_training, capsys):
     before = contents(trained.folder)
-    times = {p: p.stat().st_mtime_ns for p in before}
+    times = {p: p.stat().st_mtime_ns for p in before if "-triplet-" not in p.name}        # the table's picture is put together anew
     assert main(command(trained.folder, "--rows", "no_tr,same_place")) == 0
     assert main(command(trained.folder, "--rows", "no_tr,same_place", "--again")) == 0            # --again is for stale ones
-    assert contents(trained.folder) == before and times == {p: p.stat().st_mtime_ns for p in before}
+    assert contents(trained.folder) == before and times == {p: p.stat().st_mtime_ns for p in times}
     assert "2 have a result, 0 to do" in capsys.readouterr().err
 
 
@@ -362,6 +369,7 @@ MISTAKES = {
     "unknown row": (["--rows", "no_tr,tripel"], ["--rows", "tripel", *ROWS]),
     "unknown experiment": (["tripel"], ["tripel", "triplet"]),
     "no seeds": (["--seeds", "0"], ["less than 1"]),
+    "whose folder?": (["--root", "somewhere"], ["--root", "--data"]),
 }
 
 
@@ -424,6 +432,207 @@ def test_a_row_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
     finally: other.communicate("")
     with pytest.raises(UserError): run_rows(study, ["full"], 1, "x", tell=said.append)
     assert [name for name, _ in tried] == ["full", "no_tr", "full"]             # the lock goes with its process
+
+
+# Methods without training
+
+def shifted(dx, dy):
+    "A picture of blobs, and the sketch of the same picture moved by whole pixels."
+    y, x = torch.meshgrid(torch.arange(64.), torch.arange(64.), indexing="ij")
+    def drawn(dx, dy):
+        blob = lambda cx, cy, r: ((x - cx - dx) ** 2 + (y - cy - dy) ** 2 < r * r).float()
+        return torch.stack([1 - 2 * blob(20, 24, 9), 1 - 2 * blob(42, 38, 12), 1 - 2 * blob(22, 46, 6)])[None]
+    return xdog(drawn(dx, dy)), drawn(0, 0), drawn(dx, dy)
+
+
+@pytest.mark.parametrize("dx, dy", [(3, 0), (0, 3), (-3, 2)])
+def test_registered_moves_the_reference_to_the_sketch(dx, dy):
+    "In the right direction, along the right axis, by whole pixels: no other version comes near."
+    sketch, reference, truth = shifted(dx, dy)
+    gap = lambda x: float((x - truth).abs().mean())
+    assert gap(reproduce.registered(sketch, reference)) < 0.35 * gap(reference)
+
+
+def test_registered_leaves_a_fitting_reference_alone_and_treats_each_picture_for_itself():
+    sketch, reference, _ = shifted(0, 0)
+    assert float((reproduce.registered(sketch, reference) - reference).abs().mean()) < 0.01
+    other, moved, _ = shifted(3, 0)
+    both = reproduce.registered(torch.cat([sketch, other]), torch.cat([reference, moved]))
+    alone = reproduce.registered(other, moved)
+    assert float((both[1:] - alone).abs().mean()) < 1e-3, "not to the bit: XDoG's convolution rounds otherwise in a batch"
+    assert both.shape == (2, 3, 64, 64) and both.dtype == torch.float32
+
+
+def test_same_histogram_gives_each_channel_of_each_picture_its_references_values():
+    rng = torch.Generator().manual_seed(0)
+    sketch, reference = torch.rand(2, 1, 32, 32, generator=rng) * 2 - 1, torch.rand(2, 3, 32, 32, generator=rng) * torch.tensor([2., 1, .5])[:, None, None] - 1
+    fake = reproduce.same_histogram(sketch, reference)
+    assert fake.shape == reference.shape and fake.dtype == torch.float32
+    assert torch.allclose(fake.flatten(2).sort().values, reference.flatten(2).sort().values, atol=0.02)
+    for channel in fake[0]: assert torch.equal(channel.flatten().argsort(), sketch[0].flatten().argsort()), "dark stays dark"
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained")
+    assert main(["reproduce", "table1", "--data", "avatars", "--rows", "constant,copy", *command(folder)[2:], "--seeds", "2"]) == 0
+    return study_in(folder)
+
+
+def test_what_is_not_trained_has_one_result_and_no_run(untrained, no_training, capsys):
+    assert sorted(p.name for p in untrained.results.glob("*.json")) == ["tiny-avatars-constant-0.json", "tiny-avatars-copy-0.json"]
+    assert not [p for p in untrained.runs.iterdir() if p.is_dir()], "there is nothing to keep"
+    for name in ("constant", "copy"):
+        m = strict(untrained.path(name, 0))["metrics"]
+        assert m["region_error"] == m[f"{name}_region_error"] and m["psnr"] == m[f"{name}_psnr"] and m["bent_region_error"] == m[f"{name}_bent_region_error"]
+        assert row_status(untrained, name) == "not trained" and strict(untrained.path(name, 0))["seconds"] == 0
+    assert strict(untrained.path("copy", 0))["metrics"]["region_error"] != strict(untrained.path("constant", 0))["metrics"]["region_error"]
+    assert reproduce.asked(untrained, "copy", 0) and not reproduce.asked(untrained, "copy", 1)
+    assert not reproduce.asked(replace(untrained, on="adventurer"), "copy", 0) and reproduce.asked(replace(untrained, on="adventurer"), "full", 1)
+
+
+def test_an_untrained_method_sits_where_a_generator_does():
+    method = reproduce.Untrained("copy", LITTLE.model)
+    sketch, reference = torch.zeros(2, 1, 32, 32), torch.rand(2, 3, 32, 32)
+    fake, logits = method.eval()(sketch, reference)
+    assert torch.equal(fake, reference) and logits is None and method.config.size == 32 and next(method.parameters()).device.type == "cpu"
+
+
+# Judged on other pictures than it was trained on
+
+def test_weights_are_judged_on_other_pictures_without_training(trained, tmp_path, no_training):
+    shutil.copytree(trained.folder, tmp_path / "copy")
+    study, said = study_in(tmp_path / "copy"), []
+    other, before = replace(study, on="adventurer"), contents(tmp_path / "copy")
+    run_rows(other, ["no_tr", "full", "copy"], 1, "x", tell=said.append)
+    assert set(other.results.glob("*-on-*")) == {other.path("no_tr", 0)} and other.path("no_tr", 0).name == "tiny-avatars-no_tr-0-on-adventurer.json"
+    assert any(line.startswith("1 are not trained on avatars") for line in said), "full is not at hand; a copy is no weights"
+    assert all(p.read_bytes() == b for p, b in before.items()), "the results of its own pictures stay as they were"
+    generator = reproduce.load_generator(study.run("no_tr", 0))
+    by_hand = reproduce.measure_all(generator, [CrossReference(open_dataset("adventurer", split="test", size=32), 16)]).result
+    there = strict(other.path("no_tr", 0))
+    assert there["metrics"]["region_error"] == pytest.approx(by_hand["region_error"], abs=1e-6) and there["metrics"]["parts"] == ["hair", "skin"]
+    assert there["metrics"]["region_error"] != strict(study.path("no_tr", 0))["metrics"]["region_error"]
+    assert there["seconds"] == strict(study.path("no_tr", 0))["seconds"] and "curve" not in there["metrics"]
+    said.clear()
+    run_rows(other, ["no_tr"], 1, "x", tell=said.append)
+    assert "1 have a result, 0 to do" in said[0]
+
+
+def test_across_rows_has_training_sets_below_and_judging_sets_beside_each_other(tmp_path):
+    study, value = study_in(tmp_path), {}
+    for a in ("avatars", "adventurer"):
+        for b in ("avatars", "adventurer"):
+            value[a, b] = 0.1 * (1 + len(value))
+            put(replace(study, data=a, on="" if a == b else b), "full", 0, np.full((30, 3), value[a, b]))
+    put(replace(study, data="adventurer"), "copy", 0, np.full((30, 3), 0.7))
+    rows = reproduce.across_rows(study, ["copy", "full"], datas=("avatars", "adventurer"))
+    assert rows[1] == (ROWS["copy"].title, "–", "–", "0.700"), "one row: it is trained on nothing"
+    assert rows[2:] == [(ROWS["full"].title, a, *(f"{value[a, b]:.3f}" for b in ("avatars", "adventurer"))) for a in ("avatars", "adventurer")]
+
+
+def test_table1_runs_its_sets_and_judges_each_on_the_others(tmp_path, monkeypatch, capsys):
+    for module in (reproduce, cli): monkeypatch.setattr(module, "TABLE1_DATA", ("avatars", "adventurer"))
+    asked = ["reproduce", "table1", "--rows", "copy,adain", *command(tmp_path)[2:]]
+    assert main([*asked, "--json"]) == 0
+    captured = capsys.readouterr()
+    said, names = json.loads(captured.out), {p.stem for p in (tmp_path / "results").glob("*.json")}
+    assert said["rows"] == {data: {"copy": "not trained", "adain": "1 seed"} for data in ("avatars", "adventurer")}
+    assert names == {"tiny-avatars-copy-0", "tiny-adventurer-copy-0", "tiny-avatars-adain-0", "tiny-adventurer-adain-0",
+                     "tiny-avatars-adain-0-on-adventurer", "tiny-adventurer-adain-0-on-avatars"}
+    assert strict(tmp_path / "results/tiny-avatars-adain-0.json")["command"].startswith("refcolor reproduce table1 --preset TINY --steps")
+    assert "FD" in captured.err or "fd_lite0_n16" in captured.err
+    assert "judged on adventurer" in captured.err and (tmp_path / "runs/tiny-adventurer-table1-0.png").exists()
+    before = contents(tmp_path)
+    monkeypatch.setattr(Learner, "fit", None)                                # nothing is trained again
+    assert main(asked) == 0 and main([*asked, "--show"]) == 0
+    assert contents(tmp_path / "results").items() <= before.items()
+
+
+def test_table1_opens_all_its_data_before_it_trains(tmp_path, monkeypatch, no_training, capsys):
+    monkeypatch.setattr(cli, "TABLE1_DATA", ("avatars", "tag2pix"))          # the second one is not there
+    assert main(["reproduce", "table1", *command(tmp_path)[2:]]) == 2
+    err = capsys.readouterr().err
+    assert "--root" in err and "nothing was run" in err and "full" in err and not list(tmp_path.iterdir())
+
+
+def test_people_among_emoji_are_judged_with_their_true_answer(emoji):
+    people, own = reproduce.judged_sources(emoji, 8)
+    assert isinstance(people, EmojiPeople) and people.batch([0]).truth is not None and set(people.labels) == {"hair", "skin"}
+    assert own.prefix == "self_" and own.n == people.n == 8
+    cross, own, bent = reproduce.judged_sources(open_dataset("adventurer", split="test", size=32), 99)
+    assert isinstance(bent, BentReference) and cross.n == own.n == bent.n == 16, "no more pairs than pictures"
+
+
+# Pictures
+
+def test_a_strip_shows_what_the_weights_make_of_the_same_pairs(trained):
+    study = trained.study
+    pairs = CrossReference(open_dataset("avatars", split="test", size=32), 16).batch(list(range(8)))
+    given = [np.asarray(to_image(x)) for row in (pairs.sketch, pairs.reference, pairs.truth) for x in row.expand(-1, 3, -1, -1)]
+    sheet = np.asarray(reproduce.strip_of(study, "pairs"))
+    assert all((sheet[k // 8 * 32:k // 8 * 32 + 32, k % 8 * 32:k % 8 * 32 + 32] == x).all() for k, x in enumerate(given)) and sheet.shape == (96, 256, 3)
+    with torch.no_grad(): fake = reproduce.load_generator(study.run("no_tr", 0))(pairs.sketch, pairs.reference).fake
+    ours = np.asarray(reproduce.strip_of(study, "no_tr"))
+    assert all((ours[:, k * 32:k * 32 + 32] == np.asarray(to_image(x))).all() for k, x in enumerate(fake))
+    assert not (ours == np.asarray(reproduce.strip_of(study, "same_place"))).all()
+    figure = reproduce.strips(study, ["no_tr", "full", "same_place"])
+    labels = [t.get_text().replace("\n", " ") for t in figure.axes[0].get_yticklabels()]
+    assert labels == ["sketch", "reference", ROWS["no_tr"].title, ROWS["same_place"].title, "true answer"], "in order; what was not drawn is left out"
+    shown = figure.axes[0].images[0].get_array()
+    assert (shown[64:96] == ours).all() and (shown[-32:] == sheet[64:]).all() and figure.axes[0].get_yticks()[2] == 80
+
+
+def test_a_strip_of_other_weights_is_not_shown_and_is_drawn_anew(copied, trained, no_training):
+    own = copied.path("no_tr", 0).with_suffix(".png")
+    shutil.copy(copied.path("same_place", 0).with_suffix(".png"), own)                   # of another run
+    assert reproduce.strip_of(copied, "no_tr") is None and reproduce.strip_of(copied, "same_place")
+    reproduce.draw_rows(copied, ["no_tr", "same_place"])
+    assert own.read_bytes() == trained.study.path("no_tr", 0).with_suffix(".png").read_bytes()
+    own.unlink()
+    shutil.rmtree(copied.run("no_tr", 0))
+    said = []
+    reproduce.draw_rows(copied, ["no_tr", "full"], said.append)
+    assert len(said) == 1 and said[0].startswith("no pictures of no_tr: ") and not own.exists(), "full has no result: nothing to say"
+    assert reproduce.strips(copied, ["full"]) is None
+
+
+# Tables
+
+def test_the_headline_names_the_distance_truly_and_shows_what_can_be_known(tmp_path):
+    study = study_in(tmp_path)
+    assert reproduce.headline(study, ["full"]) == ("region_error", "region_error_hair", "psnr", "ssim", "correspondence", "fd_lite0_n128", "seconds")
+    put(study, "full", 0, np.full((30, 3), 0.1), region_error=0.1, fd_lite0_n16=3., ssim=0.5)
+    assert "fd_lite0_n16" in reproduce.headline(study, ["fade", "full"])
+    row = table_of(study, ["full"], ("ssim", "fd_lite0_n16", "seconds"))[1]
+    assert row[1:4] == ("0.500", "3.0", "0")
+    photos = replace(study, data="imagenet")
+    put(photos, "full", 0, np.full((30, 3), np.nan), self_psnr=20., fid_n16=3.)
+    assert reproduce.headline(photos, ["full"]) == ("self_psnr", "self_ssim", "correspondence", "fid_n16", "seconds")
+
+
+def test_conflict_rows_count_what_was_measured(tmp_path):
+    study = study_in(tmp_path)
+    lines = [{"step": 0, "conflict_reference": 1., "conflict_sketch": 1.}]                # before any step: not counted
+    lines += [{"step": k, "conflict_reference": v, "conflict_sketch": None} for k, v in enumerate((-0.5, -0.1, 0.3, 0.1), 1)]
+    put(study, "full", 0, np.zeros((30, 3)), curve=lines)
+    put(study, "full", 1, np.zeros((30, 3)), curve=[{"step": 9, "conflict_reference": -0.8, "conflict_sketch": -0.2}])
+    put(study, "addition", 0, np.zeros((30, 3)), curve=[{"step": 4}])
+    rows = reproduce.conflict_rows(study, ["full", "addition", "adain"])
+    assert rows[1][1:] == ("-0.20", "60%", "-0.20", "100%", "5 times")
+    assert rows[2][1:] == (*"––––", "1 times") and rows[3][1:] == (*"––––", "not run")
+
+
+def test_departures_are_measured_against_the_papers_recipe(tmp_path):
+    study, base = study_in(tmp_path), noisy(2, 30, 3)
+    for seed in range(2):
+        put(study, "full", seed, base[seed])
+        put(study, "warp05", seed, base[seed] + 0.25)
+    rows = {row[0]: row[3] for row in reproduce.departure_rows(study)[1:]}
+    assert len(rows) == len(reproduce.DEPARTURES) and all(rows.values())
+    assert rows["warp s(·)"] == f"{ROWS['warp05'].title}: +0.250 (+0.250 … +0.250), 2 seeds; {ROWS['warp25'].title}: not run"
+    compared = {name for *_, what in reproduce.DEPARTURES if not isinstance(what, str) for name in what}
+    assert compared <= set(ROWS) and compared - {"fade", "margin3"} == set(EXPERIMENTS["departures"]) - {"full"}
 
 
 # Mutants
@@ -573,7 +782,9 @@ def test_the_table_shows_means_over_seeds_and_what_is_missing(tmp_path):
     assert fade == (ROWS["fade"].title, "–", "–", "–", "–", "not run") and len(titles) == len(full) == len(fade)
     assert row_status(study, "full", [1, 2]) == "1 seed"
     experiments = dict(zip(EXPERIMENTS, reproduce.experiment_rows(study)[1:]))
-    assert {name: row[2] for name, row in experiments.items()} == {name: f"2 of {3 * len(names)}" for name, names in EXPERIMENTS.items()}
+    runs = {name: 3 * sum(not ROWS[n].untrained for n in names) for name, names in EXPERIMENTS.items()}
+    runs["table1"] *= len(reproduce.TABLE1_DATA)
+    assert {name: row[2] for name, row in experiments.items()} == {name: f"2 of {n}" for name, n in runs.items()}
     rows = reproduce.difference_rows(study, ["full", "fade"], "full", ("region_error", "psnr"))
     assert len(rows) == 1, "neither the base itself nor what was not run"
     for seed in range(2): put(study, "fade", seed, np.full((30, 3), 0.05 + 0.2 * seed), psnr=np.full((30, 1), 22. + seed))
@@ -686,15 +897,19 @@ def test_a_committed_result_says_where_it_comes_from(path):
 
 @pytest.mark.parametrize("path", rows_of(committed()), ids=lambda p: p.stem)
 def test_a_committed_row_is_a_row_and_is_whole(path):
-    result, (preset, data, name, seed) = strict(path), path.stem.split("-")
+    result, (preset, data, name, seed, *on) = strict(path), path.stem.split("-")
     metrics = result["metrics"]
     assert name in ROWS and str(result["seed"]) == seed and result["preset"]["name"].lower() == preset
     assert "reproduce" in result["command"] and set(ROW_MODULES) <= set(result["modules"])
     assert metrics["precision"] in ("fp32", "bf16") and bool(metrics["mutant"]) == bool(ROWS[name].mutant)
-    done = [line["step"] for line in metrics["curve"]]
-    assert done == sorted(set(done)) and done[0] == 0
+    assert not on or (on[0] == "on" and on[1] in reproduce.TABLE1_DATA and on[1] != data)
+    if on or ROWS[name].untrained: assert "curve" not in metrics
+    else:
+        done = [line["step"] for line in metrics["curve"]]
+        assert done == sorted(set(done)) and done[0] == 0
     if "diverged" in metrics: return
-    assert done[-1] == result["preset"]["train"]["steps"] and result["seconds"] > 0
+    if ROWS[name].untrained: assert result["seconds"] == 0 and not on and seed == "0"
+    else: assert result["seconds"] > 0 and (on or done[-1] == result["preset"]["train"]["steps"])
     assert {"region_error", "psnr", "self_psnr"} <= set(metrics["pairs"]) and len({len(v) for v in metrics["pairs"].values()}) == 1
     for metric, values in metrics["pairs"].items():
         if metrics[metric] is not None: assert mean_of(np.array(values, dtype=float)) == pytest.approx(metrics[metric], abs=1e-3), metric
