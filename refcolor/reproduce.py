@@ -6,19 +6,20 @@
 __all__ = ['ROWS', 'EXPERIMENTS', 'TABLE1_DATA', 'ROW_STEPS', 'MUTANTS', 'UNTRAINED', 'CURVE', 'ROW_MODULES', 'WEIGHTS', 'PAIRED',
            'COLUMNS', 'STRIP', 'DEPARTURES', 'SHIPPED_DATA', 'SHIPPED', 'SHARES', 'Row', 'row_preset', 'markdown_table',
            'same_place', 'flattened', 'reversed_sign', 'wrong_triplet', 'same_histogram', 'registered', 'Untrained',
-           'attention_entropy', 'branch_conflict', 'Track', 'BentReference', 'digest_today', 'mutant_digest', 'Study',
-           'open_study', 'train_row', 'judged_sources', 'judge_row', 'finite', 'device_name', 'keep_the_generator',
-           'run_row', 'asked', 'run_rows', 'finished', 'row_status', 'paired_values', 'nested_interval', 'difference',
-           'table_of', 'headline', 'difference_rows', 'across_rows', 'conflict_rows', 'strip_of', 'draw_rows', 'strips',
-           'departure_rows', 'learning_curves', 'experiment_rows', 'Mixed', 'in_palette_of', 'EmojiPeople',
-           'train_weights', 'unseen_pairs', 'judge_weights', 'shipped_pictures', 'ship_weights', 'weights_rows',
-           'model_card']
+           'attention_entropy', 'branch_conflict', 'Track', 'BentReference', 'in_palette_of', 'EmojiPeople',
+           'digest_today', 'mutant_digest', 'Study', 'open_study', 'train_row', 'judged_sources', 'judge_row', 'finite',
+           'device_name', 'keep_the_generator', 'run_row', 'asked', 'run_rows', 'finished', 'row_status',
+           'paired_values', 'nested_interval', 'difference', 'table_of', 'difference_rows', 'learning_curves',
+           'experiment_rows', 'headline', 'strip_of', 'draw_rows', 'strips', 'conflict_rows', 'across_rows',
+           'departure_rows', 'Mixed', 'train_weights', 'unseen_pairs', 'judge_weights', 'shipped_pictures',
+           'ship_weights', 'weights_rows', 'model_card']
 
 # %% ../nbs/15_results.ipynb #08c6dbab
 import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import textwrap
 from dataclasses import dataclass, field, replace
@@ -98,6 +99,7 @@ ROWS = {
     "rec_adv_perc": Row("L_rec + L_adv + L_perc", train=dict(lambda_tr=0., lambda_style=0.)),
     "no_rec": Row("without L_rec", train=dict(lambda_rec=0.)),
     "no_adv": Row("without L_adv", train=dict(lambda_adv=0.)),
+    "no_adv_long": Row("without L_adv, three times the steps", train=dict(lambda_adv=0.), longer=3),
     "no_perc": Row("without L_perc", train=dict(lambda_perc=0.)),
     "no_style": Row("without L_style", train=dict(lambda_style=0.)),
     "vanilla": Row("cross-entropy for least squares in L_adv", train=dict(gan_mode="vanilla")),
@@ -114,7 +116,7 @@ EXPERIMENTS = {
                 "no_tr_long"),
     "augmentation": ("full", "positions8", "appearance0", "appearance1", "warp05", "warp25"),
     "table2": ("rec_adv", "rec_adv_perc", "no_tr", "full", "no_perc", "no_style", "no_adv",
-               "no_rec", "vanilla"),
+               "no_adv_long", "no_rec", "vanilla"),
     "fig8": ("rec_adv", "rec_adv_perc", "no_tr", "full"),
     "modules": ("full", "addition", "adain", "stopgrad"),
     "table1": ("constant", "copy", "histogram", "flow", "addition", "adain", "no_tr", "full", "fade",
@@ -197,7 +199,7 @@ def same_histogram(
     found = np.stack([match_histograms(s, r, channel_axis=0) for s, r in pairs])
     return torch.from_numpy(found).float()
 
-
+# %% ../nbs/15_results.ipynb #64402d67
 def registered(
     sketch: Tensor,     # (b, 1, h, w) in [-1, 1]
     reference: Tensor,  # (b, 3, h, w) in [-1, 1]
@@ -212,7 +214,7 @@ def registered(
     grid = still + moved * 2 / torch.tensor([w, h])
     return F.grid_sample(reference, grid, "bilinear", "border", align_corners=False)
 
-
+# %% ../nbs/15_results.ipynb #3eb82a49
 UNTRAINED = {"constant": lambda sketch, reference: constant_answer(reference),
              "copy": lambda sketch, reference: reference,
              "histogram": same_histogram, "flow": registered}
@@ -339,6 +341,48 @@ class BentReference(CrossReference):
             parts = F.grid_sample(parts[:, None].float(), grid, "nearest", "border",
                                   align_corners=False)[:, 0].to(parts.dtype)
         return pairs._replace(reference=reference, reference_parts=parts)
+
+# %% ../nbs/15_results.ipynb #9fc59f3d
+def in_palette_of(
+    a: int,       # seed of the emoji to draw
+    b: int,       # seed of the one whose colours it takes
+    size: int,    # pixels
+) -> np.ndarray:  # uint8 (3, size, size)
+    "Emoji A with the colours that B has for hair and skin, and for what else both show."
+    palette = emoji_palette(b)
+    _layers(emoji_code(b), palette)                 # B is first to draw its colours
+    return rasterize(_layers(emoji_code(a), palette), size).transpose(2, 0, 1)
+
+# %% ../nbs/15_results.ipynb #147bbb08
+class EmojiPeople:
+    "Pairs of OpenMoji's people, recoloured: what A has of B's layers, in B's colours."
+    prefix = ""
+
+    def __init__(self,
+                 dataset,          # `Characters` of openmoji
+                 n: int,           # pairs
+                 seed: int = 0,
+                 least: int = 40,  # pixels of hair and of skin, or it is nobody
+                ):
+        parts = dataset.part_labels
+        self.labels = {p: parts[p] for p in ("hair", "skin")}
+        shown = np.stack([(dataset.parts == k).sum((1, 2)) >= least for k in self.labels.values()])
+        people, rng = np.flatnonzero(shown.all(0)), np.random.default_rng(seed)
+        self.a = np.concatenate([rng.permutation(people) for _ in range(-(-n // len(people)))])[:n]
+        shape = np.array([shape_key("openmoji", dataset.seeds[i]) for i in people])
+        self.b = np.array([rng.choice(people[shape != shape_key("openmoji", dataset.seeds[i])])
+                           for i in self.a])                   # never the same drawing
+        self.dataset, self.n, self.people = dataset, n, len(people)
+
+    def batch(self,
+              index,      # which pairs: ints (b,)
+             ) -> Pairs:
+        "The pairs at `index`."
+        a, b = self.a[index], self.b[index]
+        A, B, size = self.dataset.batch(a), self.dataset.batch(b), self.dataset.size
+        truth = [in_palette_of(*(self.dataset.seeds[i] for i in pair), size) for pair in zip(a, b)]
+        truth = torch.from_numpy(np.stack(truth)).float() / 127.5 - 1
+        return Pairs(A.line, B.image, truth, A.parts, B.parts)
 
 # %% ../nbs/15_results.ipynb #345b8c22
 # what a row's result depends on; `reproduce` itself also draws tables, so a row notes its mutant
@@ -561,7 +605,7 @@ def asked(
     "Whether there is anything to run: what is not trained has one seed, and no other data set."
     return not ROWS[name].untrained or (seed == 0 and not study.on)
 
-
+# %% ../nbs/15_results.ipynb #35eab5e0
 def run_rows(
     study: Study,
     names,           # of `ROWS`
@@ -575,8 +619,8 @@ def run_rows(
     found = {pair: study.load(*pair) for pair in pairs}
     stale = [p for p in pairs if found[p] and found[p]["stale"]]
     todo = [p for p in pairs if not found[p] or (again and p in stale)]
-    cost = [r["seconds"] / 60 for r in found.values() if r and not r["stale"]]
-    about = f", about {np.mean(cost):.0f} minutes each" if cost else ""
+    cost = [r["seconds"] / 60 for r in found.values() if r and r["seconds"] and not r["stale"]]
+    about = f", about {np.mean(cost):.0f} minutes each" if cost and not study.on else ""
     tell(f"{len(pairs)} runs: {len(pairs) - len(todo)} have a result, {len(todo)} to do{about}")
     if stale and not again:
         tell(f"{len(stale)} are of other code or another preset; --again runs them anew")
@@ -694,20 +738,6 @@ def table_of(
         rows.append((ROWS[name].title, *cells, row_status(study, name, seeds)))
     return rows
 
-# %% ../nbs/15_results.ipynb #4b2da7d7
-def headline(
-    study: Study,
-    names,           # of `ROWS`
-    seeds=range(3),
-) -> tuple:          # of metrics
-    "The columns of Tables 1 and 2; where there is no true answer, those of a bent own reference."
-    found = next((r for n in names for r in finished(study, n, seeds).values()), None)
-    metrics = found["metrics"] if found else {}
-    fd = next((m for m in metrics if m.startswith(("fd_", "fid_"))), f"fd_lite0_n{study.n}")
-    known = not found or "region_error" in metrics
-    shown = ("region_error", "region_error_hair", "psnr", "ssim") if known else ("self_psnr", "self_ssim")
-    return *shown, "correspondence", fd, "seconds"
-
 # %% ../nbs/15_results.ipynb #8bf823dc
 def _cell(results: list, metric: str, interval: bool) -> str:
     "One number of the table, perhaps with its interval."
@@ -742,44 +772,76 @@ def difference_rows(
         rows.append((ROWS[name].title, *cells, each))
     return rows
 
-# %% ../nbs/15_results.ipynb #0ddfe9d4
-def across_rows(
+# %% ../nbs/15_results.ipynb #24273803
+def learning_curves(
     study: Study,
-    names,                # of `ROWS`
-    metric: str = "region_error",
-    datas=TABLE1_DATA,
+    names,                 # of `ROWS`
+    metrics: dict = {"region_error": "region error", "psnr": "PSNR, dB", "entropy": "entropy of α",
+                     "correspondence": "correspondence, within 1"},    # of the curve -> title
     seeds=range(3),
-) -> list:                # rows of text, the first one the titles
-    "Trained on one data set, judged on another: a row for each method and training set."
-    rows = [("", "trained on", *(f"judged on {on}" for on in datas))]
-    for name in names:
-        for data in datas:
-            bases = [replace(study, data=data, on="" if on == data else on) for on in datas]
-            if ROWS[name].untrained: bases = [replace(study, data=on) for on in datas]
-            found = [list(finished(b, name, seeds).values()) for b in bases]
-            cells = [_cell(f, metric, False) for f in found]
-            rows.append((ROWS[name].title, "–" if ROWS[name].untrained else data, *cells))
-            if ROWS[name].untrained: break
+):                         # a matplotlib figure
+    "Measures on the validation split over the steps: the seeds' mean, a band from least to most."
+    fig, axes = plt.subplots(1, len(metrics), figsize=(3 * len(metrics), 2.9), squeeze=False)
+    for ax, (metric, title) in zip(axes[0], metrics.items()):
+        for k, name in enumerate(names):
+            curves = [r["metrics"].get("curve") for r in finished(study, name, seeds).values()]
+            curves = [c for c in curves if c and c[-1].get(metric) is not None]
+            if not curves: continue
+            steps = [l["step"] for l in curves[0]]
+            y = np.array([[l.get(metric) for l in c] for c in curves], dtype=float)  # None: NaN
+            ax.plot(steps, y.mean(0), color=f"C{k}", lw=1.5, label=ROWS[name].title)
+            ax.fill_between(steps, y.min(0), y.max(0), color=f"C{k}", alpha=0.2, lw=0)
+        ax.set_title(title, fontsize=9)
+        ax.set_xlabel("step", fontsize=8)
+        ax.tick_params(labelsize=7)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="lower center", ncols=4, fontsize=8, frameon=False)
+    fig.tight_layout(rect=(0, 0.12, 1, 1), pad=0.4)
+    return fig
+
+# %% ../nbs/15_results.ipynb #247db1ff
+def experiment_rows(
+    study: Study,
+    seeds: int = 3,
+) -> list:         # rows of text, the first one the titles
+    "Each experiment: its command, its rows, how many of its runs have a result, and the cost."
+    rows = [("command", "rows that train", f"runs, of {seeds} seeds", "CPU-minutes a run",
+             "CPU-minutes, one seed", "GPU-minutes a run")]
+    for name, names in EXPERIMENTS.items():
+        datas = TABLE1_DATA if name == "table1" else (study.data,)
+        studies = [replace(study, data=data) for data in datas]
+        trained = [n for n in names if not ROWS[n].untrained]
+        found = [r for s in studies for n in trained for r in finished(s, n, range(seeds)).values()]
+        cpu, gpu = (sorted(_minutes(r) for r in found if ("CPU" in r["device"]) == kind)
+                    for kind in (True, False))
+        times = len(studies) * sum(ROWS[n].longer for n in trained)
+        whole = f"{np.median(cpu) * times:.0f}" if cpu else "–"
+        cost = (f"{c[0]:.0f} – {c[-1]:.0f}" if c else "–" for c in (cpu, gpu))
+        rows.append((f"`refcolor reproduce {name}`", ", ".join(trained),
+                     f"{len(found)} of {len(trained) * seeds * len(studies)}", next(cost), whole,
+                     next(cost)))
     return rows
 
-# %% ../nbs/15_results.ipynb #34a75639
-def conflict_rows(
+
+def _minutes(result: dict) -> float:
+    "What a row cost, for training of the usual length: minutes of the GPU, or of all threads."
+    threads = re.search(r"(\d+) threads", result["device"])
+    steps = result["preset"]["train"]["steps"] / ROW_STEPS.get(result["preset"]["name"], math.inf)
+    return result["seconds"] / 60 * (int(threads[1]) if threads else 1) / max(steps, 1)
+
+# %% ../nbs/15_results.ipynb #4b2da7d7
+def headline(
     study: Study,
-    names,                # of `ROWS`
+    names,           # of `ROWS`
     seeds=range(3),
-) -> list:                # rows of text, the first one the titles
-    "The cosines of `branch_conflict` over training: their mean, and how often they are below 0."
-    rows = [("", "keys, values: mean", "below 0", "query, residual: mean", "below 0", "measured")]
-    for name in names:
-        lines = [line for r in finished(study, name, seeds).values()
-                 for line in r["metrics"]["curve"] if line["step"] > 0]
-        cells = []
-        for branch in ("conflict_reference", "conflict_sketch"):
-            v = np.array([line[branch] for line in lines if line.get(branch) is not None])
-            cells += [f"{v.mean():+.2f}", f"{(v < 0).mean():.0%}"] if v.size else ["–", "–"]
-        times = f"{len(lines)} times" if lines else row_status(study, name, seeds)
-        rows.append((ROWS[name].title, *cells, times))
-    return rows
+) -> tuple:          # of metrics
+    "The columns of Tables 1 and 2; where there is no true answer, those of a bent own reference."
+    found = next((r for n in names for r in finished(study, n, seeds).values()), None)
+    metrics = found["metrics"] if found else {}
+    fd = next((m for m in metrics if m.startswith(("fd_", "fid_"))), f"fd_lite0_n{study.n}")
+    known = not found or "region_error" in metrics
+    shown = ("region_error", "region_error_hair", "psnr", "ssim") if known else ("self_psnr", "self_ssim")
+    return *shown, "correspondence", fd, "seconds"
 
 # %% ../nbs/15_results.ipynb #dec5ac6d
 STRIP = 8     # held-out pairs in a row's strip of pictures
@@ -795,7 +857,7 @@ def strip_of(
     image = Image.open(path)
     return image if name == "pairs" or image.text.get("run") == study.run(name, 0).name else None
 
-
+# %% ../nbs/15_results.ipynb #e81abf30
 def draw_rows(
     study: Study,
     names,            # of `ROWS`
@@ -822,8 +884,9 @@ def draw_rows(
 # %% ../nbs/15_results.ipynb #df77da6b
 def strips(
     study: Study,
-    names,     # of `ROWS`
-):             # a matplotlib figure; None if no row is drawn
+    names,            # of `ROWS`
+    k: int = STRIP,   # pairs, at most as many as were drawn
+):                    # a matplotlib figure; None if no row is drawn
     "Sketch, reference, what each row made of them, and the true answer, as in the paper's Fig. 8."
     given, drawn = strip_of(study, "pairs"), {n: strip_of(study, n) for n in names}
     drawn = {ROWS[n].title: np.asarray(x) for n, x in drawn.items() if x}
@@ -832,8 +895,9 @@ def strips(
     parts = [np.asarray(given)[y:y + side] for y in range(0, given.height, side)]
     rows = {"sketch": parts[0], "reference": parts[1], **drawn}
     if len(parts) > 2: rows["true answer"] = parts[2]
-    fig, ax = plt.subplots(figsize=(0.85 * given.width / side + 1.8, 0.85 * len(rows)))
-    ax.imshow(np.concatenate(list(rows.values())), interpolation="nearest")
+    sheet = np.concatenate(list(rows.values()))[:, :k * side]
+    fig, ax = plt.subplots(figsize=(0.85 * sheet.shape[1] / side + 1.8, 0.85 * len(rows)))
+    ax.imshow(sheet, interpolation="nearest")
     ax.set(xticks=[], yticks=[side * (k + 0.5) for k in range(len(rows))])
     ax.set_yticklabels(["\n".join(textwrap.wrap(title, 24)) for title in rows], fontsize=8)
     ax.tick_params(length=0)
@@ -841,12 +905,51 @@ def strips(
     fig.tight_layout(pad=0.3)
     return fig
 
-# %% ../nbs/15_results.ipynb #35080739
+# %% ../nbs/15_results.ipynb #eba31d20
+def conflict_rows(
+    study: Study,
+    names,                # of `ROWS`
+    seeds=range(3),
+) -> list:                # rows of text, the first one the titles
+    "The cosines of `branch_conflict` over training: their mean, and how often they are below 0."
+    rows = [("", "keys, values: mean", "below 0", "query, residual: mean", "below 0", "measured")]
+    for name in names:
+        lines = [line for r in finished(study, name, seeds).values()
+                 for line in r["metrics"].get("curve", []) if line["step"] > 0]
+        cells = []
+        for branch in ("conflict_reference", "conflict_sketch"):
+            v = np.array([line[branch] for line in lines if line.get(branch) is not None])
+            cells += [f"{v.mean():+.3f}", f"{(v < 0).mean():.0%}"] if v.size else ["–", "–"]
+        times = f"{len(lines)} times" if lines else row_status(study, name, seeds)
+        rows.append((ROWS[name].title, *cells, times))
+    return rows
+
+# %% ../nbs/15_results.ipynb #0ddfe9d4
+def across_rows(
+    study: Study,
+    names,                # of `ROWS`
+    metric: str = "region_error",
+    datas=TABLE1_DATA,
+    seeds=range(3),
+) -> list:                # rows of text, the first one the titles
+    "Trained on one data set, judged on another: a row for each method and training set."
+    rows = [("", "trained on", *(f"judged on {on}" for on in datas))]
+    for name in names:
+        for data in datas:
+            bases = [replace(study, data=data, on="" if on == data else on) for on in datas]
+            if ROWS[name].untrained: bases = [replace(study, data=on) for on in datas]
+            found = [list(finished(b, name, seeds).values()) for b in bases]
+            cells = [_cell(f, metric, False) for f in found]
+            rows.append((ROWS[name].title, "–" if ROWS[name].untrained else data, *cells))
+            if ROWS[name].untrained: break
+    return rows
+
+# %% ../nbs/15_results.ipynb #01394da4
 # part, the paper, here, what was measured: rows to compare with "full", or words
 DEPARTURES = (
     ("data", "Tag2pix, Yumi, SPair-71k, ImageNet, human faces, Edges→Shoes",
      "characters with true answers, installed with pip; any folder; readers for the paper's six",
-     "Table 1 below, on three sets; the paper's own: not measured"),
+     "`reproduce table1`: three sets; the paper's own: not measured"),
     ("adversarial loss", "log form (remembered, not verified)",
      "least squares; the log form by `--gan-mode vanilla`", ("vanilla",)),
     ("λ_perc, λ_style", "not stated; .01 and 50 in public code, for VGG19",
@@ -880,7 +983,7 @@ DEPARTURES = (
     ("weights used in the end", "not stated", "an exponential average over the steps", ("raw",)),
 )
 
-
+# %% ../nbs/15_results.ipynb #28fb5c1f
 def departure_rows(
     study: Study,
     seeds=range(3),
@@ -899,51 +1002,6 @@ def _against(study: Study, name: str, seeds) -> str:
     low, high = found["ci"]
     runs = f"{len(found['seeds'])} seed{'s' * (len(found['seeds']) > 1)}"
     return f"{title}: {found['mean']:+.3f} ({low:+.3f} … {high:+.3f}), {runs}"
-
-# %% ../nbs/15_results.ipynb #24273803
-def learning_curves(
-    study: Study,
-    names,                 # of `ROWS`
-    metrics: dict = {"region_error": "region error", "psnr": "PSNR, dB", "entropy": "entropy of α",
-                     "correspondence": "correspondence, within 1"},    # of the curve -> title
-    seeds=range(3),
-):                         # a matplotlib figure
-    "Measures on the validation split over the steps: the seeds' mean, a band from least to most."
-    fig, axes = plt.subplots(1, len(metrics), figsize=(3 * len(metrics), 2.9), squeeze=False)
-    for ax, (metric, title) in zip(axes[0], metrics.items()):
-        for k, name in enumerate(names):
-            curves = [r["metrics"]["curve"] for r in finished(study, name, seeds).values()]
-            curves = [c for c in curves if c[-1].get(metric) is not None]
-            if not curves: continue
-            steps = [l["step"] for l in curves[0]]
-            y = np.array([[l.get(metric) for l in c] for c in curves], dtype=float)  # None: NaN
-            ax.plot(steps, y.mean(0), color=f"C{k}", lw=1.5, label=ROWS[name].title)
-            ax.fill_between(steps, y.min(0), y.max(0), color=f"C{k}", alpha=0.2, lw=0)
-        ax.set_title(title, fontsize=9)
-        ax.set_xlabel("step", fontsize=8)
-        ax.tick_params(labelsize=7)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="lower center", ncols=4, fontsize=8, frameon=False)
-    fig.tight_layout(rect=(0, 0.12, 1, 1), pad=0.4)
-    return fig
-
-# %% ../nbs/15_results.ipynb #247db1ff
-def experiment_rows(
-    study: Study,
-    seeds: int = 3,
-) -> list:         # rows of text, the first one the titles
-    "Each experiment: its command, its rows, how many of its runs have a result, and the cost."
-    rows = [("command", "rows", f"runs, of {seeds} seeds", "minutes a run")]
-    for name, names in EXPERIMENTS.items():
-        datas = TABLE1_DATA if name == "table1" else (study.data,)
-        studies = [replace(study, data=data) for data in datas]
-        trained = [n for n in names if not ROWS[n].untrained]
-        found = [r for s in studies for n in trained for r in finished(s, n, range(seeds)).values()]
-        minutes = sorted(r["seconds"] / 60 for r in found)
-        cost = f"{minutes[0]:.0f} – {minutes[-1]:.0f}" if found else "–"
-        rows.append((f"`refcolor reproduce {name}`", ", ".join(names),
-                     f"{len(found)} of {len(trained) * seeds * len(studies)}", cost))
-    return rows
 
 # %% ../nbs/15_results.ipynb #cd7087b4
 class Mixed:
@@ -968,48 +1026,6 @@ class Mixed:
             samples = self.datasets[k].batch(index[places] - first[places])
             for j, place in enumerate(places): found[place] = samples.image[j], samples.line[j]
         return Samples(*(torch.stack(x) for x in zip(*found)), None)
-
-# %% ../nbs/15_results.ipynb #9fc59f3d
-def in_palette_of(
-    a: int,       # seed of the emoji to draw
-    b: int,       # seed of the one whose colours it takes
-    size: int,    # pixels
-) -> np.ndarray:  # uint8 (3, size, size)
-    "Emoji A with the colours that B has for hair and skin, and for what else both show."
-    palette = emoji_palette(b)
-    _layers(emoji_code(b), palette)                 # B is first to draw its colours
-    return rasterize(_layers(emoji_code(a), palette), size).transpose(2, 0, 1)
-
-# %% ../nbs/15_results.ipynb #147bbb08
-class EmojiPeople:
-    "Pairs of OpenMoji's people, recoloured: what A has of B's layers, in B's colours."
-    prefix = ""
-
-    def __init__(self,
-                 dataset,          # `Characters` of openmoji
-                 n: int,           # pairs
-                 seed: int = 0,
-                 least: int = 40,  # pixels of hair and of skin, or it is nobody
-                ):
-        parts = dataset.part_labels
-        self.labels = {p: parts[p] for p in ("hair", "skin")}
-        shown = np.stack([(dataset.parts == k).sum((1, 2)) >= least for k in self.labels.values()])
-        people, rng = np.flatnonzero(shown.all(0)), np.random.default_rng(seed)
-        self.a = np.concatenate([rng.permutation(people) for _ in range(-(-n // len(people)))])[:n]
-        shape = np.array([shape_key("openmoji", dataset.seeds[i]) for i in people])
-        self.b = np.array([rng.choice(people[shape != shape_key("openmoji", dataset.seeds[i])])
-                           for i in self.a])                   # never the same drawing
-        self.dataset, self.n, self.people = dataset, n, len(people)
-
-    def batch(self,
-              index,      # which pairs: ints (b,)
-             ) -> Pairs:
-        "The pairs at `index`."
-        a, b = self.a[index], self.b[index]
-        A, B, size = self.dataset.batch(a), self.dataset.batch(b), self.dataset.size
-        truth = [in_palette_of(*(self.dataset.seeds[i] for i in pair), size) for pair in zip(a, b)]
-        truth = torch.from_numpy(np.stack(truth)).float() / 127.5 - 1
-        return Pairs(A.line, B.image, truth, A.parts, B.parts)
 
 # %% ../nbs/15_results.ipynb #77a967cc
 SHIPPED_DATA = ("avatars", "adventurer", "openmoji")

@@ -128,7 +128,7 @@ def test_every_row_differs_from_the_base_and_from_every_other():
 
 
 # which terms of Eq. 11 a row is without
-WITHOUT = {"no_tr": "tr", "no_tr_long": "tr", "rec_adv": "tr perc style", "rec_adv_perc": "tr style", "no_rec": "rec", "no_adv": "adv",
+WITHOUT = {"no_tr": "tr", "no_tr_long": "tr", "rec_adv": "tr perc style", "rec_adv_perc": "tr style", "no_rec": "rec", "no_adv": "adv", "no_adv_long": "adv",
            "no_perc": "perc", "no_style": "style"}
 
 
@@ -611,6 +611,19 @@ def test_the_headline_names_the_distance_truly_and_shows_what_can_be_known(tmp_p
     assert reproduce.headline(photos, ["full"]) == ("self_psnr", "self_ssim", "correspondence", "fid_n16", "seconds")
 
 
+def test_the_cost_is_in_minutes_of_all_threads_and_of_gpus_apart(tmp_path):
+    study = study_in(tmp_path, steps=None)
+    for seed, (seconds, device) in enumerate([(240., "x86_64 CPU, 2 threads"), (300., "x86_64 CPU, 1 threads"), (60., "NVIDIA H200")]):
+        put(study, "addition", seed, np.zeros((30, 3)))
+        mend(study.path("addition", seed), lambda r: r.update(seconds=seconds, device=device))
+    put(study, "no_tr_long", 0, np.zeros((30, 3)))
+    mend(study.path("no_tr_long", 0), lambda r: r.update(seconds=1800., device="x86_64 CPU, 1 threads"))
+    rows = {row[0]: row[3:] for row in reproduce.experiment_rows(study)[1:]}
+    assert rows["`refcolor reproduce modules`"] == ("5 – 8", "26", "1 – 1"), "four rows of 6.5"
+    assert rows["`refcolor reproduce triplet`"] == ("10 – 10", "100", "–"), "three times the steps count as three rows"
+    assert rows["`refcolor reproduce table1`"][1] == f"{6.5 * 3 * 6:.0f}", "what is not trained costs nothing"
+
+
 def test_conflict_rows_count_what_was_measured(tmp_path):
     study = study_in(tmp_path)
     lines = [{"step": 0, "conflict_reference": 1., "conflict_sketch": 1.}]                # before any step: not counted
@@ -619,8 +632,18 @@ def test_conflict_rows_count_what_was_measured(tmp_path):
     put(study, "full", 1, np.zeros((30, 3)), curve=[{"step": 9, "conflict_reference": -0.8, "conflict_sketch": -0.2}])
     put(study, "addition", 0, np.zeros((30, 3)), curve=[{"step": 4}])
     rows = reproduce.conflict_rows(study, ["full", "addition", "adain"])
-    assert rows[1][1:] == ("-0.20", "60%", "-0.20", "100%", "5 times")
+    assert rows[1][1:] == ("-0.200", "60%", "-0.200", "100%", "5 times")
     assert rows[2][1:] == (*"––––", "1 times") and rows[3][1:] == (*"––––", "not run")
+
+
+def test_what_was_not_trained_has_no_curve(tmp_path):
+    study = study_in(tmp_path)
+    put(study, "copy", 0, np.full((30, 3), 0.1))
+    put(study, "full", 0, np.full((30, 3), 0.1), curve=[{"step": k, "psnr": 10. + k} for k in range(3)])
+    figure = reproduce.learning_curves(study, ["copy", "full"], {"psnr": "PSNR"})
+    line, = figure.axes[0].lines
+    assert line.get_label() == ROWS["full"].title and line.get_ydata().tolist() == [10., 11., 12.]
+    assert reproduce.conflict_rows(study, ["copy"])[1] == (ROWS["copy"].title, *"––––", "not trained")
 
 
 def test_departures_are_measured_against_the_papers_recipe(tmp_path):
