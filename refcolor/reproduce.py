@@ -620,7 +620,7 @@ def run_rows(
     stale = [p for p in pairs if found[p] and found[p]["stale"]]
     todo = [p for p in pairs if not found[p] or (again and p in stale)]
     cost = [r["seconds"] / 60 for r in found.values() if r and r["seconds"] and not r["stale"]]
-    about = f", about {np.mean(cost):.0f} minutes each" if cost and not study.on else ""
+    about = f", about {np.mean(cost):.0f} minutes each" if cost and todo and not study.on else ""
     tell(f"{len(pairs)} runs: {len(pairs) - len(todo)} have a result, {len(todo)} to do{about}")
     if stale and not again:
         tell(f"{len(stale)} are of other code or another preset; --again runs them anew")
