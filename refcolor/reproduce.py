@@ -125,7 +125,7 @@ EXPERIMENTS = {
                    "black", "raw", "lambdas", "wide"),
 }
 TABLE1_DATA = ("avatars", "adventurer", "openmoji")   # trained on each, judged on each
-# TINY: a row takes four to six minutes on two CPU cores; the other presets keep their own number
+# TINY: a row takes five to eight minutes on one CPU core; the other presets keep their own number
 ROW_STEPS = {"TINY": 800}
 
 # %% ../nbs/15_results.ipynb #519aa55b
@@ -624,7 +624,8 @@ def run_rows(
     tell(f"{len(pairs)} runs: {len(pairs) - len(todo)} have a result, {len(todo)} to do{about}")
     if stale and not again:
         tell(f"{len(stale)} are of other code or another preset; --again runs them anew")
-    if study.on and (lost := [p for p in todo if not study.is_kept(*p)]):
+    own = replace(study, on="")
+    if study.on and (lost := [p for p in todo if not own.is_kept(*p) or not own.load(*p)]):
         todo = [p for p in todo if p not in lost]
         tell(f"{len(lost)} are not trained on {study.data}, or their weights are not in {study.runs}")
     if not todo: return

@@ -517,6 +517,9 @@ def test_weights_are_judged_on_other_pictures_without_training(trained, tmp_path
     said.clear()
     run_rows(other, ["no_tr"], 1, "x", tell=said.append)
     assert "1 have a result, 0 to do" in said[0]
+    for path in (study.path("no_tr", 0), other.path("no_tr", 0)): path.unlink()          # the weights are still there, their story is not
+    run_rows(other, ["no_tr"], 1, "x", tell=said.append)
+    assert said[-1].startswith("1 are not trained on avatars") and not other.path("no_tr", 0).exists()
 
 
 def test_across_rows_has_training_sets_below_and_judging_sets_beside_each_other(tmp_path):
