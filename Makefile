@@ -29,7 +29,7 @@ lab: install    ## open the course in JupyterLab
 
 # the page on this machine only, behind a token; it serves no file, and one kernel for each visitor
 app: install    ## serve the attention explorer as a page; APP="--no-browser --port=8000" for other options
-	$(BIN)/voila nbs/app.ipynb --Voila.ip=127.0.0.1 --Voila.auto_token=True \
+	$(BIN)/voila nbs/app/page.ipynb --Voila.ip=127.0.0.1 --Voila.auto_token=True \
 		--VoilaConfiguration.file_allowlist='^$$' \
 		--VoilaConfiguration.extension_denylist=jupyterlab-jupytext $(APP)
 

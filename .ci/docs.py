@@ -9,7 +9,7 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
-# the module is named in the notebook: that of 15_results is `reproduce`
+# the module is named in the notebook: that of 16_results is `reproduce`
 MODULES = {p.stem: re.search(r"#\| default_exp (\w+)", p.read_text(encoding="utf-8"))[1] for p in NOTEBOOKS}
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 # %% ../nbs/07_generator.ipynb #2215c419
-from .core import PRESETS, ModelConfig, UserError, preset_from_dict, preset_to_dict
+from .core import ModelConfig, PRESETS, UserError, preset_from_dict, preset_to_dict
 from .encoder import Encoder, conv_block, gather_levels, init_weights
 from .scft import make_fusion
 

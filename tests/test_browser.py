@@ -45,7 +45,7 @@ def browser():
 def model():
     "The generator and the gallery of the notebook's explorer, for the numbers to compare with."
     import refcolor
-    from refcolor.attention import app
+    from refcolor.app.explorer import app
     torch.set_num_threads(1)
     return app(Path(refcolor.__file__).parent / "weights" / "tiny")
 
@@ -53,7 +53,7 @@ def model():
 @pytest.fixture(scope="module")
 def page_model(model):
     "The same for the page, which takes the best weights that there are."
-    from refcolor.attention import app
+    from refcolor.app.explorer import app
     from refcolor.colorize import default_weights
     return model if default_weights().name == "tiny" else app()
 
@@ -152,7 +152,7 @@ def settle(page, step):
 
 def check_picture(page, **tensors):
     "The page's pictures are these tensors; its kernel may have more threads, which round otherwise: by one grey level at most."
-    from refcolor.core import to_image
+    from refcolor.show import to_image
     shown = read(page, pictures=True)["images"]
     for name, tensor in tensors.items():
         ours = np.asarray(to_image(tensor).convert("RGB"))
@@ -224,7 +224,7 @@ def lab(tmp_path_factory):
     "JupyterLab over a copy of the notebook; its settings and the user's own are left alone."
     root = tmp_path_factory.mktemp("lab")
     (root / "nbs").mkdir()
-    shutil.copy(ROOT / "nbs/14_attention.ipynb", root / "nbs")
+    shutil.copy(ROOT / "nbs/15_attention.ipynb", root / "nbs")
     shutil.copytree(ROOT / "nbs/images", root / "nbs/images")
     settings = root / "settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
@@ -239,7 +239,7 @@ def lab(tmp_path_factory):
     process, _ = serve([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
                         "--ip=127.0.0.1", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root / 'nbs'}"],
                        env, up, root / "log")
-    yield f"{url}/doc/tree/14_attention.ipynb?token={token}&reset"
+    yield f"{url}/doc/tree/15_attention.ipynb?token={token}&reset"
     stop(process)
 
 
@@ -470,7 +470,8 @@ def test_page_widths(page, open_page):
 
 
 def test_page_takes_uploads_and_gives_a_picture_back(page, page_model):
-    from refcolor.attention import look, upload_choice
+    from refcolor.app.explorer import upload_choice
+    from refcolor.attention import look
     red = Image.new("RGB", (90, 40), (200, 30, 30))
     red.paste((20, 160, 40), (0, 0, 45, 40))
     pictures = {"sketch": drawing(), "reference": red}
@@ -528,7 +529,7 @@ def test_page_says_what_is_wrong_with_an_upload(page):
 
 def test_uploads_of_every_kind_give_a_picture_or_one_line(page_model):
     "Modes, sizes, and files that were cut or had bytes changed: never anything but `UserError`."
-    from refcolor.attention import read_upload, upload_choice
+    from refcolor.app.explorer import read_upload, upload_choice
     from refcolor.core import UserError
     rng, outcomes = np.random.default_rng(0), {"picture": 0, "line": 0}
     kinds = [("L", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"), ("P", "GIF"), ("RGBA", "WEBP"), ("LA", "PNG"), ("1", "TIFF")]
@@ -570,8 +571,8 @@ def test_page_is_for_this_machine_and_serves_no_file(server):
         try: return opener.open(base + path, timeout=5).status, opener.open(base + path, timeout=5).url
         except urllib.error.HTTPError as e: return e.code, path
     token = url.split("token=")[1]
-    for path in ("/voila/files/images/demo.png", "/voila/files/14_attention.ipynb", "/voila/files/../settings.ini",
-                 "/voila/render/14_attention.ipynb", "/voila/tree/", "/files/etc/passwd"):
+    for path in ("/voila/files/images/demo.png", "/voila/files/15_attention.ipynb", "/voila/files/../settings.ini",
+                 "/voila/render/15_attention.ipynb", "/voila/tree/", "/files/etc/passwd"):
         code, where = status(f"{path}?token={token}")
         assert code in (400, 403, 404, 405), (path, code, where)
     code, where = status("/")                                                 # without the token: a door

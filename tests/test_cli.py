@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from refcolor.cli import main
+from refcolor.app.cli import main
 
 FAST = ["--preset", "TINY", "--data", "avatars", "--batch", "2", "--seed", "3"]
 

@@ -121,7 +121,7 @@ def fuzzed_file(rng, folder, name):
 
 def fuzz(runs: int, seed: int) -> dict:
     "Colour `runs` pairs of fuzzed files; assert that each gives a picture, or one line and exit code 2."
-    from refcolor.cli import main
+    from refcolor.app.cli import main
     tally = {"pictures": 0, "refused": 0}
     for run in range(runs):
         rng = random.Random(f"{seed} {run}")
@@ -172,7 +172,7 @@ class Done(NamedTuple):
 
 
 def colorize(*arguments):
-    from refcolor.cli import main
+    from refcolor.app.cli import main
     said, printed = io.StringIO(), io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
         code = main(["colorize", *map(str, arguments)])
@@ -182,7 +182,7 @@ def colorize(*arguments):
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     "Two drawings and two references of held-out characters, and the right answer of the first pair."
-    from refcolor.data import character_svg, line_art_svg, palette_of, rasterize, split_seeds
+    from refcolor.data.characters import character_svg, line_art_svg, palette_of, rasterize, split_seeds
     folder, seeds = tmp_path_factory.mktemp("pictures"), split_seeds("avatars", "test", 24)
     def save(path, svg):
         path.parent.mkdir(exist_ok=True)
@@ -235,7 +235,7 @@ def test_one_hint_makes_a_better_second_result(pictures, tmp_path):
 @pytest.mark.parametrize("hint, said", [(["1", "2", "3"], "expected X Y X' Y'"), (["1", "2", "3", "4", "1"], "expected X Y X' Y'"),
                                         (["1", "2", "3", "9999"], "outside of its picture")])
 def test_a_hint_that_is_none_is_one_line(pictures, tmp_path, capsys, hint, said):
-    from refcolor.cli import main
+    from refcolor.app.cli import main
     code = main(["colorize", "--sketch", str(pictures / "in/ann.png"), "--reference", str(pictures / "colours/ann.png"),
                  "--out", str(tmp_path / "x.png"), "--hint", *hint])
     assert code == 2 and said in capsys.readouterr().err and not list(tmp_path.iterdir())
@@ -260,7 +260,7 @@ def bleeding(enlarge, seed):
     "The share of pixels near a random closed line that have the colour of its other side."
     import torch
     from refcolor.colorize import network_view
-    from refcolor.core import to_tensor
+    from refcolor.show import to_tensor
     rng = np.random.default_rng(seed)
     angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     radius = 150 + 40 * np.sin(3 * angle + rng.uniform(0, 6)) + 10 * np.sin(7 * angle + rng.uniform(0, 6))
@@ -280,8 +280,8 @@ def bleeding(enlarge, seed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_colour_stops_at_any_closed_line(seed):
-    from refcolor.colorize import colour_between_lines
-    from refcolor.core import to_image
+    from refcolor.flats import colour_between_lines
+    from refcolor.show import to_image
     mutant = lambda fake, seen, lines: to_image(fake).resize(lines.size, Image.Resampling.BICUBIC)
     assert bleeding(colour_between_lines, seed) < 0.001 < 0.01 < bleeding(mutant, seed)
 
@@ -290,7 +290,7 @@ def test_colour_stops_at_any_closed_line(seed):
 
 def test_the_onnx_file_is_the_network(tmp_path):
     "Two sizes, one of them not square, against PyTorch; and the file itself leaves height and width free."
-    done = run_as_user("-m", "refcolor.cli", "export", "--out", tmp_path / "model.onnx", "--json")
+    done = run_as_user("-m", "refcolor.app.cli", "export", "--out", tmp_path / "model.onnx", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert 0 < result["difference"] < 1e-4 and [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
@@ -303,7 +303,7 @@ def test_the_onnx_file_is_the_network(tmp_path):
 def test_a_large_drawing_fits(pictures, tmp_path):
     "4,096² pixels in under 1.5 GB; processor time, because this machine may do something else, too."
     Image.open(pictures / "in/bob.png").resize((4096, 4096)).save(tmp_path / "large.png")
-    script = ("import resource, sys, time; from refcolor.cli import main; start = time.process_time(); "
+    script = ("import resource, sys, time; from refcolor.app.cli import main; start = time.process_time(); "
               "code = main(sys.argv[1:]); "
               "print(code, time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)")
     done = run_as_user("-c", script, "colorize", "--sketch", tmp_path / "large.png", "--reference", pictures / "colours/bob.png",

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from refcolor.cli import main
+from refcolor.app.cli import main
 from refcolor.core import UserError
-from refcolor.data import cache_folder, open_dataset
+from refcolor.data.datasets import open_dataset
+from refcolor.data.pictures import cache_folder
 
 DRAW = "from refcolor.data import open_dataset; open_dataset('adventurer', split='valid', size=48, n=60)"
 

@@ -20,11 +20,12 @@ import torch
 from PIL import Image
 
 import refcolor.data as data
-from refcolor.cli import main
+from refcolor.app.cli import main
 from refcolor.core import UserError
 from refcolor.train import batch_index
-from refcolor.data import (DESCRIPTIONS, EXAMPLES, Listing, Pictures, Source, check_dataset, download,
-                           fetch_dataset, open_dataset, walk_pictures, write_example)
+from refcolor.data.datasets import (DESCRIPTIONS, EXAMPLES, check_dataset, download, fetch_dataset,
+                                    open_dataset, write_example)
+from refcolor.data.pictures import Listing, Pictures, Source, walk_pictures
 
 SIX = ("imagenet", "celeba", "tag2pix", "yumi", "spair71k", "edges2shoes")
 

@@ -15,9 +15,11 @@ from PIL import Image
 
 import refcolor
 from refcolor import evaluate as ev
-from refcolor.cli import main
-from refcolor.core import UserError, to_image
-from refcolor.data import cross_pairs, open_dataset
+from refcolor.app.cli import main
+from refcolor.core import UserError
+from refcolor.show import to_image
+from refcolor.data.characters import cross_pairs
+from refcolor.data.datasets import open_dataset
 from refcolor.fid import FeatureExtractor
 from refcolor.generator import load_generator
 
@@ -290,7 +292,7 @@ def test_one_table_json_and_a_report(weights, tmp_path, capsys):
 def test_two_processes_give_what_one_gives(capsys):
     arguments = ["evaluate", "--weights", str(TINY), "--n", "36", "--json"]      # three batches: 0 and 2, and 1
     env = {**os.environ, "OMP_NUM_THREADS": "1", "REFCOLOR_PROGRESS": "0"}
-    one = subprocess.run([sys.executable, "-m", "refcolor.cli", *arguments], env=env, capture_output=True, text=True, check=True)
+    one = subprocess.run([sys.executable, "-m", "refcolor.app.cli", *arguments], env=env, capture_output=True, text=True, check=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -311,7 +313,7 @@ def test_folders(drawings, tmp_path, capsys):
     flat = lambda *names: [x for n in names for x in (f"--{n}", folders[f"--{n}"])]
     code, three, err = run(capsys, "--weights", TINY, *flat("sketches", "references", "truths"), "--distance", "none")
     assert code == 0 and three["n"] == 20 and {"psnr", "self_psnr", "correspondence_0"} <= three.keys()
-    # the files are the cross pairs of 01_data, at the model's own size: so are the numbers
+    # the files are the cross pairs of 01_characters, at the model's own size: so are the numbers
     expected = ev.evaluate(load_generator(TINY), open_dataset("avatars", None, "valid", 64, 32), 20)
     assert three["psnr"] == pytest.approx(expected["psnr"], abs=0.02)
     assert three["ssim"] == pytest.approx(expected["ssim"], abs=1e-3)

@@ -1,4 +1,4 @@
-"""The pipeline of 11_fid against pytorch-fid's own, file for file, and what would bore a reader."""
+"""The pipeline of 13_fid against pytorch-fid's own, file for file, and what would bore a reader."""
 import os
 import pickle
 import subprocess
@@ -13,7 +13,8 @@ from PIL import Image
 
 import refcolor.core  # noqa: F401  (makes torchvision importable, before anything asks for it)
 from refcolor import fid
-from refcolor.core import UserError, to_tensor
+from refcolor.core import UserError
+from refcolor.show import to_tensor
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import torch
 
 from refcolor.core import PAPER
-from refcolor.data import open_dataset
+from refcolor.data.datasets import open_dataset
 from refcolor.train import Learner
 
 

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
-# the module is named in the notebook: that of 15_results is `reproduce`
+# the module is named in the notebook: that of 16_results is `reproduce`
 ORDER = {re.search(r"#\| default_exp (\w+)", p.read_text(encoding="utf-8"))[1]: int(p.stem[:2]) for p in NOTEBOOKS}
 MODULES = {p.stem: p for p in sorted((ROOT / "refcolor").glob("[a-z]*.py"))}
 BIN = Path(sys.executable).parent
@@ -160,7 +160,7 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
     script = site / "bin" / "refcolor"
     assert script.exists()
     python = tmp_path / "venv" / "bin" / "python"
-    where = run(python, "-c", "import refcolor.cli; print(refcolor.cli.__file__)", cwd=tmp_path).stdout
+    where = run(python, "-c", "import refcolor.app.cli; print(refcolor.app.cli.__file__)", cwd=tmp_path).stdout
     assert str(site) in where
     out = run(python, script, "data", "list", "--json", cwd=tmp_path)
     assert "Micah Lanier" in json.loads(out.stdout)["avatars"]

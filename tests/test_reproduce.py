@@ -19,14 +19,23 @@ import torch.nn.functional as F
 
 from refcolor import cli, losses, reproduce
 from refcolor.augment import noise_size, spatial_transform
-from refcolor.cli import main
-from refcolor.core import PRESETS, TINY, DataConfig, UserError, save_result, to_image, uniform
-from refcolor.data import DEFAULT_N, Samples, emoji_code, emoji_groups, open_dataset, shape_key
-from refcolor.evaluate import CrossReference, bootstrap_interval, mean_of, region_means
-from refcolor.losses import generator_losses, triplet_loss
-from refcolor.reproduce import (EXPERIMENTS, MUTANTS, PAIRED, ROW_MODULES, ROWS, BentReference, EmojiPeople, Mixed, Study,
-                                attention_entropy, difference, finished, mutant_digest, nested_interval, row_status, run_rows, table_of,
-                                wrong_triplet)
+from refcolor.app.cli import main
+from refcolor.core import DataConfig, PRESETS, TINY, UserError, save_result, uniform
+from refcolor.show import to_image
+from refcolor.data.characters import DEFAULT_N, emoji_code, emoji_groups, shape_key
+from refcolor.data.datasets import open_dataset
+from refcolor.data.pictures import Samples
+from refcolor.data.pairs import CrossReference
+from refcolor.evaluate import bootstrap_interval, mean_of, region_means
+from refcolor.losses import generator_losses
+from refcolor.triplet import triplet_loss
+from refcolor.data.pairs import BentReference, EmojiPeople
+from refcolor.study.rows import (EXPERIMENTS, MUTANTS, PAIRED, ROWS, MODULES, Study,
+                                 attention_entropy, finished, mutant_digest, row_status, run_rows,
+                                 wrong_triplet)
+from refcolor.study.ship import Mixed
+from refcolor.study.statistics import difference, nested_interval
+from refcolor.study.tables import table_of
 from refcolor.scft import SCFT
 from refcolor.sketch import xdog
 from refcolor.tps import pixel_centres
@@ -926,7 +935,7 @@ def test_a_committed_row_is_a_row_and_is_whole(path):
     result, (preset, data, name, seed, *on) = strict(path), path.stem.split("-")
     metrics = result["metrics"]
     assert name in ROWS and str(result["seed"]) == seed and result["preset"]["name"].lower() == preset
-    assert "reproduce" in result["command"] and set(ROW_MODULES) <= set(result["modules"])
+    assert "reproduce" in result["command"] and set(MODULES) <= set(result["modules"])
     assert metrics["precision"] in ("fp32", "bf16") and bool(metrics["mutant"]) == bool(ROWS[name].mutant)
     assert not on or (on[0] == "on" and on[1] in reproduce.TABLE1_DATA and on[1] != data)
     if on or ROWS[name].untrained: assert "curve" not in metrics

@@ -1,12 +1,13 @@
-"""The benchmark as a command, and the result file that 16_scale and the README read."""
+"""The benchmark as a command, and the result file that engine/scale and the README read."""
 import json
 
 import pytest
 import torch
 
-from refcolor.cli import main
+from refcolor.app.cli import main
 from refcolor.core import TINY
-from refcolor.scale import GROUPS, attention_cases, bench, choice_cases, measure, step_learner
+from refcolor.engine.scale import (GROUPS, attention_cases, bench, choice_cases, measure,
+                                   step_learner)
 
 
 def test_bench_prints_a_table_and_one_json_object(tmp_path, capsys):

@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from refcolor.cli import main
+from refcolor.app.cli import main
 from refcolor.core import TINY, UserError
-from refcolor.data import open_dataset
-from refcolor.train import Callback, Diverged, Learner, checkpoints, read_checkpoint
+from refcolor.data.datasets import open_dataset
+from refcolor.engine.checkpoints import checkpoints, read_checkpoint
+from refcolor.train import Callback, Diverged, Learner
 
 FAST = ["--preset", "TINY", "--data", "avatars", "--batch", "2", "--seed", "3"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "REFCOLOR_PROGRESS": "0"}
@@ -31,7 +32,7 @@ import torch
 torch.set_num_threads(1)
 from refcolor import train
 from refcolor.core import TINY
-from refcolor.data import open_dataset
+from refcolor.data.datasets import open_dataset
 from pathlib import Path
 
 out, end, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -220,7 +221,7 @@ import torch
 torch.set_num_threads(1)
 from safetensors.torch import save_file
 from refcolor.core import TINY
-from refcolor.data import open_dataset
+from refcolor.data.datasets import open_dataset
 from refcolor.train import Learner
 preset = replace(TINY, train=replace(TINY.train, batch=4))
 learner = Learner(preset, open_dataset("avatars", split="train", size=64, n=64))

@@ -10,7 +10,7 @@ import refcolor
 from refcolor.colorize import default_weights
 from refcolor.evaluate import mean_of, measure
 from refcolor.generator import load_generator
-from refcolor.reproduce import SHIPPED_DATA, model_card, unseen_pairs
+from refcolor.study.ship import SHIPPED_DATA, model_card, unseen_pairs
 
 FOLDER = Path(refcolor.__file__).parent / "weights" / "small"
 
