@@ -378,7 +378,7 @@ def test_sketches_of_ones_own(copy, capsys):
     d = [open_dataset("folder:../sketches", root / "pictures", s, 32) for s in ("train", "valid")]
     err = capsys.readouterr().err
     assert "1 pictures without a sketch are left out" in err and "1 sketches without a picture are left out" in err
-    assert d[0].batch([0]).line.shape == (1, 1, 32, 32)
+    assert d[0].batch([0]).sketch.shape == (1, 1, 32, 32)
     assert main(["data", "check", "folder:../sketches", "--root", str(root / "pictures")]) == 0
     for name, words in (("folder:../nowhere", "no folder of sketches"), ("folder:..", "has the name of a picture")):
         with pytest.raises(UserError, match=words): open_dataset(name, root / "pictures")

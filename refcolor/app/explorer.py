@@ -544,7 +544,7 @@ def character_choices(
 ) -> list:               # of `Choice`
     "The characters of a data set, to choose from."
     samples = people.batch(range(len(people)))
-    pixels = samples.line if role == "sketch" else samples.image
+    pixels = samples.sketch if role == "sketch" else samples.image
     return [Choice(f"{role} {i}", pixels[i:i + 1], samples.parts[i], seed)
             for i, seed in enumerate(people.seeds)]
 

@@ -378,4 +378,4 @@ def cross_pairs(
                                      palette_of(dataset.name, dataset.seeds[j])),
                        dataset.size).transpose(2, 0, 1) for i, j in zip(a, b)]
     A, B = dataset.batch(a), dataset.batch(b)
-    return CrossPairs(A.line, B.image, _float(np.stack(truth)), A.parts, B.parts)
+    return CrossPairs(A.sketch, B.image, _float(np.stack(truth)), A.parts, B.parts)

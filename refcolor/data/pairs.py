@@ -51,7 +51,7 @@ def _labels(dataset) -> dict:
 
 def _with_line(samples: Samples) -> Samples:
     "The samples with a sketch, extracted if there is none."
-    return samples if samples.line is not None else samples._replace(line=xdog(samples.image))
+    return samples if samples.sketch is not None else samples._replace(sketch=xdog(samples.image))
 
 # %% ../../nbs/data/pairs.ipynb #d9271e45
 class CrossReference:
@@ -71,12 +71,12 @@ class CrossReference:
         a, b = self.a[index], self.b[index]
         A, B = (_with_line(self.dataset.batch(i)) for i in (a, b))
         name = getattr(self.dataset, "name", "")
-        if name not in STYLES: return Pairs(A.line, B.image, real=A.image)
+        if name not in STYLES: return Pairs(A.sketch, B.image, real=A.image)
         seeds = self.dataset.seeds
         truth = [rasterize(character_svg(name, seeds[i], palette_of(name, seeds[j])),
                            self.dataset.size).transpose(2, 0, 1) for i, j in zip(a, b)]
         truth = torch.from_numpy(np.stack(truth)).float() / 127.5 - 1
-        return Pairs(A.line, B.image, truth, A.parts, B.parts)
+        return Pairs(A.sketch, B.image, truth, A.parts, B.parts)
 
 # %% ../../nbs/data/pairs.ipynb #7d6b9846
 class SelfReference:
@@ -332,4 +332,4 @@ class EmojiPeople:
         A, B, size = self.dataset.batch(a), self.dataset.batch(b), self.dataset.size
         truth = [in_palette_of(*(self.dataset.seeds[i] for i in pair), size) for pair in zip(a, b)]
         truth = torch.from_numpy(np.stack(truth)).float() / 127.5 - 1
-        return Pairs(A.line, B.image, truth, A.parts, B.parts)
+        return Pairs(A.sketch, B.image, truth, A.parts, B.parts)

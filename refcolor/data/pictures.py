@@ -38,7 +38,7 @@ from ..show import progress
 class Samples(NamedTuple):
     "A batch as the data set has it."
     image: Tensor          # float32 (b, 3, h, w) in [-1, 1]
-    line: Tensor | None    # line art (b, 1, h, w), ink −1 to paper 1; None: extract it (02_sketch)
+    sketch: Tensor | None  # line art (b, 1, h, w), ink −1 to paper 1; None: extract it (02_sketch)
     parts: Tensor | None   # labels, uint8 (b, h, w)
 
 

@@ -110,11 +110,11 @@ class RandomPictures:
     def __init__(self, n: int, size: int):
         g = torch.Generator().manual_seed(0)
         self.image = torch.rand(n, 3, size, size, generator=g) * 2 - 1
-        self.line = torch.rand(n, 1, size, size, generator=g) * 2 - 1
+        self.sketch = torch.rand(n, 1, size, size, generator=g) * 2 - 1
 
     def __len__(self) -> int: return len(self.image)
 
-    def batch(self, index): return self.image[list(index)], self.line[list(index)], None
+    def batch(self, index): return self.image[list(index)], self.sketch[list(index)], None
 
 
 def _vgg19_for_timing() -> VGG19Features:

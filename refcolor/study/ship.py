@@ -54,7 +54,7 @@ class Mixed:
         for k in np.unique(which):
             places = np.flatnonzero(which == k)
             samples = self.datasets[k].batch(index[places] - first[places])
-            for j, place in enumerate(places): found[place] = samples.image[j], samples.line[j]
+            for j, place in enumerate(places): found[place] = samples.image[j], samples.sketch[j]
         return Samples(*(torch.stack(x) for x in zip(*found)), None)
 
 # %% ../../nbs/study/ship.ipynb #77a967cc
