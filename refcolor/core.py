@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -173,7 +174,7 @@ def processes(
     return PartialState(cpu=cpu or not torch.accelerator.is_available())
 
 # %% ../nbs/engine/core.ipynb #0ef40615
-@lru_cache                       # the code that runs is that of the import, whatever is edited since
+@lru_cache         # the code that runs is that of the import, whatever is edited since
 def code_digest(
     *roots: str,                 # modules without the package's name, e.g. "losses"
     package: Path | None = None, # its folder; None: of the package that runs
@@ -241,8 +242,8 @@ def processor() -> str:
     "The processor's name: another one rounds otherwise."
     try: about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError: return platform.processor() or platform.machine()
-    names = [line.partition(": ")[2] for line in about.splitlines() if line.startswith("model name")]
-    return f"{names[0]} {platform.machine()}" if names else platform.machine()
+    found = re.search(r"^model name\s*: (.*)", about, re.M)
+    return f"{found[1]} {platform.machine()}" if found else platform.machine()
 
 
 def save_result(

@@ -101,10 +101,10 @@ EXPERIMENTS = {
                "no_adv_long", "no_rec", "vanilla"),
     "fig8": ("rec_adv", "rec_adv_perc", "no_tr", "full"),
     "modules": ("full", "addition", "adain", "stopgrad"),
-    "table1": ("constant", "copy", "histogram", "flow", "addition", "adain", "no_tr", "full", "fade",
-               "stopgrad"),
-    "departures": ("full", "vanilla", "positions8", "appearance0", "appearance1", "warp05", "warp25",
-                   "black", "raw", "lambdas", "wide"),
+    "table1": ("constant", "copy", "histogram", "flow", "addition", "adain", "no_tr", "full",
+               "fade", "stopgrad"),
+    "departures": ("full", "vanilla", "positions8", "appearance0", "appearance1", "warp05",
+                   "warp25", "black", "raw", "lambdas", "wide"),
 }
 TABLE1_DATA = ("avatars", "adventurer", "openmoji")   # trained on each, judged on each
 # TINY: a row takes five to eight minutes on one CPU core; the other presets keep their own number
@@ -344,8 +344,9 @@ def open_study(
     todo: list,     # of (row, seed)
 ) -> dict:          # split -> data set
     "Open the data before anything is trained; raises `UserError` that says what would have run."
-    name, size, train = study.on or study.data, study.preset.model.size, study.preset.data.characters
-    drawn = {"train": train, "test": 1024 if name == "openmoji" else None}   # few emoji are people
+    name, size = study.on or study.data, study.preset.model.size
+    drawn = {"train": study.preset.data.characters,
+             "test": 1024 if name == "openmoji" else None}       # few emoji are people
     splits = ("test",) if study.on else ("train", "valid", "test")
     try: return {s: open_dataset(name, study.root, s, size, drawn.get(s)) for s in splits}
     except UserError as e:

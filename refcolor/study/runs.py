@@ -118,9 +118,11 @@ def row_probe(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        probe = {"processor": processor(), "judging": judging or judging_probe(study, name, datasets)}
+        probe = {"processor": processor()}
+        probe["judging"] = judging or judging_probe(study, name, datasets)
         if ROWS[name].untrained: return probe
-        return probe | {"training": training or training_probe(study, name, seed, datasets["train"])}
+        training = training or training_probe(study, name, seed, datasets["train"])
+        return probe | {"training": training}
     finally: torch.set_num_threads(threads)
 
 
@@ -197,7 +199,8 @@ def run_rows(
              "makes a difference, --again runs them anew")
     if study.on and (lost := [p for p in todo if not study.is_kept(*p) or not study.own.load(*p)]):
         todo = [p for p in todo if p not in lost]
-        tell(f"{len(lost)} are not trained on {study.data}, or their weights are not in {study.runs}")
+        tell(f"{len(lost)} are not trained on {study.data}, or their weights are not in "
+             f"{study.runs}")
     if not todo: return
     datasets, busy = open_study(study, todo), []
     for k, (name, seed) in enumerate(todo, 1):
