@@ -90,9 +90,9 @@ def no_training(monkeypatch):
 
 @pytest.fixture
 def steps(monkeypatch):
-    "The steps that are computed, counted from 0."
+    "The steps that are computed, counted from 0; a probe's are not."
     seen, step = [], Learner.step
-    monkeypatch.setattr(Learner, "step", lambda self, *a, **k: (seen.append(self.steps_done), step(self, *a, **k))[1])
+    monkeypatch.setattr(Learner, "step", lambda self, *a, **k: (seen.append(self.steps_done) if self.out else None, step(self, *a, **k))[1])
     return seen
 
 
@@ -335,7 +335,7 @@ def test_weights_without_numbers_are_reported_as_diverged(tmp_path, monkeypatch)
     "The last step may break what no later step is there to notice."
     def broken(out):
         generator = reproduce_loader(out)
-        next(generator.parameters()).data.fill_(math.nan)
+        if "weights" not in Path(out).parts: next(generator.parameters()).data.fill_(math.nan)      # those of a run
         return generator
     reproduce_loader = runs.load_generator
     monkeypatch.setattr(runs, "load_generator", broken)

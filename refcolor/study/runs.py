@@ -242,7 +242,8 @@ def recheck_row(
     if not study.has_settings_of(name, result): return "of another preset: --again runs them anew"
     if study.on and (not own or own["stale"]): return "trained by a row that is stale itself"
     def probe_again():
-        data, judged = (study.data, study.on), (study.on or study.data, ROWS[name].untrained)
+        data = study.data, study.on
+        judged = "judging", study.on or study.data, ROWS[name].untrained
         if data not in opened: opened[data] = open_study(study, [(name, seed)])
         training = own["probe"]["training"] if study.on else None
         now = row_probe(study, name, seed, opened[data], training, opened.get(judged))
