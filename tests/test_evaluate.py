@@ -18,8 +18,8 @@ from refcolor import evaluate as ev
 from refcolor.app.cli import main
 from refcolor.core import UserError
 from refcolor.show import to_image
-from refcolor.data.characters import cross_pairs
 from refcolor.data.datasets import open_dataset
+from refcolor.data.pairs import CrossReference
 from refcolor.fid import FeatureExtractor
 from refcolor.generator import load_generator
 
@@ -51,7 +51,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory):
     "Twenty sketches, references and true answers as files."
-    folder, pairs = tmp_path_factory.mktemp("drawings"), cross_pairs(open_dataset("avatars", None, "valid", 64, 32), 20)
+    folder, pairs = tmp_path_factory.mktemp("drawings"), CrossReference(open_dataset("avatars", None, "valid", 64, 32), 20).batch(range(20))
     for name, images in zip(("sketches", "references", "truths"), pairs):
         (folder / name).mkdir()
         for i, x in enumerate(images): to_image(x).save(folder / name / f"{i:02}.png")
@@ -154,7 +154,7 @@ def test_the_crowds_distances_are_pytorch_fids_and_the_baselines_what_they_say()
     thumbnail = FeatureExtractor("thumbnail", 12, lambda x: torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
     dataset, generator = open_dataset("avatars", None, "valid", 64, 32), load_generator(TINY)
     result = ev.evaluate(generator, dataset, n=24, extractor=thumbnail)
-    pairs = cross_pairs(dataset, 24)
+    pairs = CrossReference(dataset, 24).batch(range(24))
     with torch.no_grad(): fake = generator(pairs.sketch, pairs.reference).fake
     for prefix, images in (("", fake), ("copy_", pairs.reference)):
         a, b = thumbnail(images).double().numpy(), thumbnail(pairs.truth).double().numpy()

@@ -28,10 +28,10 @@ from ..augment import noise_size, self_reference
 from ..colorize import colorize, default_weights, is_line_art
 from ..core import (MODULES, PRESETS, UserError, check_device, preset_from_dict, save_result,
                            say, uniform, write_atomically)
-from ..data.characters import STYLES, cross_pairs
+from ..data.characters import STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
-from ..data.pairs import PARTS
+from ..data.pairs import PARTS, CrossReference
 from ..data.pictures import SUFFIXES, read_picture
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
@@ -52,7 +52,7 @@ def demo_pictures(
     out: Path,       # folder of the run, with metrics.jsonl
 ):
     "Write demo.png, attention.png and losses.png into `out`."
-    pairs = cross_pairs(dataset, 8, seed=3)
+    pairs = CrossReference(dataset, 8, seed=3).batch(range(8))
     with torch.no_grad(): fake, logits = generator(pairs.sketch, pairs.reference)
     sheet = image_rows([list(row) for row in zip(pairs.sketch, pairs.reference, fake, pairs.truth)])
     sheet = sheet.resize((sheet.width * 2, sheet.height * 2), 0)
@@ -97,7 +97,7 @@ def run_demo(args) -> dict:
     size = preset.model.size
     train_set = open_dataset("avatars", split="train", size=size, n=preset.data.characters)
     valid, test = (open_dataset("avatars", split=s, size=size) for s in ("valid", "test"))
-    samples = cross_pairs(valid, 4)[:3]
+    samples = CrossReference(valid, 4).batch(range(4))[:3]
     learner = Learner(preset, train_set, out, held_out=samples, source={"data": "avatars"})
     resume = (out / "last" / "state.json").exists()
     if resume:
@@ -170,7 +170,8 @@ def run_train(args) -> dict:
                              args.strict)
     held_out = None
     if args.data in STYLES:
-        held_out = cross_pairs(open_dataset(args.data, args.root, "valid", size), 4)[:3]
+        valid = open_dataset(args.data, args.root, "valid", size)
+        held_out = CrossReference(valid, 4).batch(range(4))[:3]
     say(data_note(args.data))
     source = {"data": args.data, "root": str(args.root) if args.root else None}
     learner = Learner(preset, train_set, out, args.seed, held_out, args.device, args.precision,

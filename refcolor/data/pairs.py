@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'Pairs', 'CrossReference', 'SelfReference', 'squares', 'picture_files', 'usable', 'Chosen', 'match_folders',
-           'Given', 'Pictures', 'stretched', 'Keypoints', 'sources_of', 'open_sources', 'BentReference',
-           'in_palette_of', 'EmojiPeople']
+           'Given', 'Pictures', 'stretched', 'Keypoints', 'sources_of', 'open_sources', 'BentReference', 'EmojiPeople']
 
 # %% ../../nbs/data/pairs.ipynb #a0450ace
 from pathlib import Path
@@ -21,8 +20,7 @@ from torch import Tensor
 # %% ../../nbs/data/pairs.ipynb #88724e27
 from ..augment import noise_size, self_reference, spatial_transform
 from ..core import DataConfig, UserError, uniform
-from .characters import (GENERATED, STYLES, _layers, character_svg, emoji_code,
-                                      emoji_palette, palette_of, rasterize, shape_key)
+from .characters import GENERATED, STYLES, shape_key, true_answers
 from .datasets import open_dataset
 from .pictures import SUFFIXES, Samples, open_picture
 from ..sketch import xdog
@@ -59,6 +57,7 @@ class CrossReference:
     prefix = ""      # of its metrics' names
     def __init__(self, dataset, n: int, seed: int = 0):
         self.dataset, self.n, self.labels = dataset, n, _labels(dataset)
+        self.known = getattr(dataset, "name", "") in STYLES
         rng, size = np.random.default_rng(seed), len(dataset)
         if size < 2: raise UserError(f"evaluate: cross pairs need at least 2 pictures, got {size}")
         self.a = np.concatenate([rng.permutation(size) for _ in range(-(-n // size))])[:n]
@@ -70,13 +69,8 @@ class CrossReference:
         "The pairs at `index`."
         a, b = self.a[index], self.b[index]
         A, B = (_with_line(self.dataset.batch(i)) for i in (a, b))
-        name = getattr(self.dataset, "name", "")
-        if name not in STYLES: return Pairs(A.sketch, B.image, real=A.image)
-        seeds = self.dataset.seeds
-        truth = [rasterize(character_svg(name, seeds[i], palette_of(name, seeds[j])),
-                           self.dataset.size).transpose(2, 0, 1) for i, j in zip(a, b)]
-        truth = torch.from_numpy(np.stack(truth)).float() / 127.5 - 1
-        return Pairs(A.sketch, B.image, truth, A.parts, B.parts)
+        if not self.known: return Pairs(A.sketch, B.image, real=A.image)
+        return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), A.parts, B.parts)
 
 # %% ../../nbs/data/pairs.ipynb #7d6b9846
 class SelfReference:
@@ -292,22 +286,9 @@ class BentReference(CrossReference):
                                   align_corners=False)[:, 0].to(parts.dtype)
         return pairs._replace(reference=reference, reference_parts=parts)
 
-# %% ../../nbs/data/pairs.ipynb #9fc59f3d
-def in_palette_of(
-    a: int,       # seed of the emoji to draw
-    b: int,       # seed of the one whose colours it takes
-    size: int,    # pixels
-) -> np.ndarray:  # uint8 (3, size, size)
-    "Emoji A with the colours that B has for hair and skin, and for what else both show."
-    palette = emoji_palette(b)
-    _layers(emoji_code(b), palette)                 # B is first to draw its colours
-    return rasterize(_layers(emoji_code(a), palette), size).transpose(2, 0, 1)
-
 # %% ../../nbs/data/pairs.ipynb #147bbb08
-class EmojiPeople:
+class EmojiPeople(CrossReference):
     "Pairs of OpenMoji's people, recoloured: what A has of B's layers, in B's colours."
-    prefix = ""
-
     def __init__(self,
                  dataset,          # `Characters` of openmoji
                  n: int,           # pairs
@@ -322,14 +303,4 @@ class EmojiPeople:
         shape = np.array([shape_key("openmoji", dataset.seeds[i]) for i in people])
         self.b = np.array([rng.choice(people[shape != shape_key("openmoji", dataset.seeds[i])])
                            for i in self.a])                   # never the same drawing
-        self.dataset, self.n, self.people = dataset, n, len(people)
-
-    def batch(self,
-              index,      # which pairs: ints (b,)
-             ) -> Pairs:
-        "The pairs at `index`."
-        a, b = self.a[index], self.b[index]
-        A, B, size = self.dataset.batch(a), self.dataset.batch(b), self.dataset.size
-        truth = [in_palette_of(*(self.dataset.seeds[i] for i in pair), size) for pair in zip(a, b)]
-        truth = torch.from_numpy(np.stack(truth)).float() / 127.5 - 1
-        return Pairs(A.sketch, B.image, truth, A.parts, B.parts)
+        self.dataset, self.n, self.people, self.known = dataset, n, len(people), True

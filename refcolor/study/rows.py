@@ -33,9 +33,10 @@ from torch import Tensor, nn
 # %% ../../nbs/study/rows.ipynb #ca8ad98a
 from ..core import (MODULES, Preset, UserError, _code_words, code_digest, preset_from_dict,
                            save_result)
-from ..data.characters import STYLES, cross_pairs
+from ..data.characters import STYLES
 from ..data.datasets import open_dataset
-from ..data.pairs import BentReference, EmojiPeople, SelfReference, sources_of
+from ..data.pairs import (BentReference, CrossReference, EmojiPeople, SelfReference,
+                                 sources_of)
 from ..engine.checkpoints import checkpoints
 from ..evaluate import constant_answer, mean_of, measure_all, score
 from ..fid import feature_extractor
@@ -415,7 +416,8 @@ def train_row(
     row, preset = ROWS[name], study.row_preset(name)
     steps, size = preset.train.steps, len(datasets["valid"])
     if out.exists() and not checkpoints(out): shutil.rmtree(out)      # it stopped before its first
-    samples = cross_pairs(datasets["valid"], 4)[:3] if study.data in STYLES else None
+    known = study.data in STYLES
+    samples = CrossReference(datasets["valid"], 4).batch(range(4))[:3] if known else None
     learner = Learner(preset, datasets["train"], out, seed, samples, study.device, study.precision,
                       {"data": study.data, "row": name}, save_every=max(1, min(100, steps // 4)))
     every, pairs = max(1, steps // 8), min(64, size)

@@ -21,7 +21,7 @@ import torch
 # %% ../../nbs/study/ship.ipynb #ec4d0a52
 from ..core import (MODULES, Preset, SMALL, UserError, load_result, preset_from_dict,
                            save_result, say, write_atomically)
-from ..data.characters import STYLES, attribution, cross_pairs
+from ..data.characters import STYLES, attribution
 from ..data.datasets import EMOJI_CREDIT, data_note, open_dataset
 from ..data.pairs import BentReference, CrossReference, EmojiPeople, SelfReference
 from ..data.pictures import Samples
@@ -77,7 +77,8 @@ def train_weights(
     "Train the weights that are shipped, or go on with it."
     size = preset.model.size
     mixed = Mixed([open_dataset(d, split="train", size=size, n=n) for d, n in shares.items()])
-    samples = cross_pairs(open_dataset("avatars", split="valid", size=size), 4)[:3]
+    valid = open_dataset("avatars", split="valid", size=size)
+    samples = CrossReference(valid, 4).batch(range(4))[:3]
     out = Path(out)
     if out.exists() and not checkpoints(out): shutil.rmtree(out)      # it stopped before its first
     learner = Learner(preset, mixed, out, 0, samples, device, precision,
