@@ -102,11 +102,11 @@ def shot(page, name):
 def area(page, panel): return page.locator(f".rc-picture[data-panel={panel}]").last
 
 
-def point(page, panel, cell, side=16, action="move"):
-    "Move to the middle of a cell with the mouse, or click it."
+def point(page, panel, cell, side=16, action="hover"):
+    "Move to the middle of a cell with the mouse, or click it; playwright scrolls there first, and waits until the page stands still."
     box = area(page, panel).bounding_box()
-    at = box["x"] + box["width"] * (cell % side + 0.5) / side, box["y"] + box["height"] * (cell // side + 0.5) / side
-    page.mouse.move(*at) if action == "move" else page.mouse.click(*at)
+    at = {"x": box["width"] * (cell % side + 0.5) / side, "y": box["height"] * (cell // side + 0.5) / side}
+    getattr(area(page, panel), action)(position=at)
 
 
 READ = """(pictures) => {
@@ -245,7 +245,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def notebook(browser, lab):
-    "Notebook 14, opened and run from top to bottom: the page, its errors, and seconds to the first picture."
+    "The notebook, opened and run from top to bottom: the page, its errors, and seconds to the first picture."
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors = []
     page.on("pageerror", lambda e: errors.append(str(e)))
@@ -264,7 +264,6 @@ def notebook(browser, lab):
                            timeout=120_000)
     print(f"first picture after {first:.1f} s, all run after {time.monotonic() - start:.1f} s")
     page.locator(".rc-picture").first.wait_for(timeout=30_000)
-    page.locator(".rc").last.scroll_into_view_if_needed()
     yield page, errors, first
     page.close()
 
