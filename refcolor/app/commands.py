@@ -35,7 +35,8 @@ from ..data.pairs import PARTS, CrossReference
 from ..data.pictures import SUFFIXES, read_picture
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
-from ..evaluate import _aligned, evaluate, metrics_table
+from .report import _aligned, metrics_table
+from ..evaluate import evaluate
 from ..generator import load_generator
 from ..show import image_rows, progress, save_figure, titled_sheet
 from ..sketch import xdog
