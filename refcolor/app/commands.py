@@ -32,14 +32,13 @@ from ..data.characters import STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
 from ..data.pairs import PARTS, CrossReference
-from ..data.pictures import SUFFIXES, read_picture
+from ..data.pictures import list_pictures, read_picture
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
 from .report import _aligned, metrics_table
 from ..evaluate import evaluate
 from ..generator import load_generator
 from ..show import image_rows, progress, save_figure, titled_sheet
-from ..sketch import xdog
 from ..study.rows import (EXPERIMENTS, ROWS, Study, TABLE1_DATA, asked, open_study,
                                  row_status, run_rows)
 from ..study.ship import run_weights
@@ -280,17 +279,21 @@ def jobs(
     sketch, references, out = Path(sketch), [Path(r) for r in references], Path(out)
     sketches, targets = [sketch], [out]
     if isdir(sketch):
-        sketches = sorted(p for p in sketch.iterdir() if p.suffix.lower() in SUFFIXES)
-        targets = [out / f"{p.stem}.png" for p in sketches]
+        left = f"{os.path.relpath(out, sketch)}/"        # what the command wrote before
+        paths = [p for p in list_pictures(sketch, "sketch") if not p.startswith(left)]
+        sketches = [sketch / p for p in paths]
+        targets = [out / Path(p).with_suffix(".png") for p in paths]
         if not sketches: raise UserError(f"sketch: no pictures in {sketch}")
         twice = {t.name for t in targets if targets.count(t) > 1}
         if twice: raise UserError(f"sketch: two would become {min(twice)}; rename one of them")
     partners = [references] * len(sketches)
     if isdir(sketch) and len(references) == 1 and isdir(references[0]):
-        named = {p.stem: p for p in references[0].iterdir() if p.suffix.lower() in SUFFIXES}
-        missing = [p.stem for p in sketches if p.stem not in named]
+        named = {Path(p).with_suffix(""): references[0] / p
+                 for p in list_pictures(references[0], "reference")}
+        keys = [p.relative_to(sketch).with_suffix("") for p in sketches]
+        missing = [k for k in keys if k not in named]
         if missing: raise UserError(f"reference: no picture called {missing[0]} in {references[0]}")
-        partners = [[named[p.stem]] for p in sketches]
+        partners = [[named[k]] for k in keys]
     return list(zip(sketches, partners, targets))
 
 # %% ../../nbs/app/commands.ipynb #5c63b36d
@@ -390,9 +393,8 @@ def data_show(args) -> dict:
     dataset, config = open_dataset(args.name, args.root, "train", 128, args.n), PRESETS["PAPER"].data
     n = min(args.n, len(dataset))
     index = [i * len(dataset) // n for i in range(n)]
-    image, line, _ = dataset.batch(index)
-    triple = self_reference(image, xdog(image) if line is None else line, config,
-                            uniform(0, 0, index, noise_size(config)))
+    image, sketch, _ = dataset.batch(index)
+    triple = self_reference(image, sketch, config, uniform(0, 0, index, noise_size(config)))
     sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
     figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
     out = Path(args.out or f"{args.name.partition(':')[0]}.png")

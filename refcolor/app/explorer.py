@@ -23,11 +23,11 @@ from torch import Tensor
 # %% ../../nbs/app/explorer.ipynb #93286d62
 from ..attention import (ABLATIONS, Look, cell_centre, cell_colours, explorer_figure,
                                 heat_colours, look, move_cells, part_mass, part_shares)
-from ..colorize import default_weights, full_size, letterbox, lines_of, network_view
+from ..colorize import default_weights, full_size, lines_of, network_view
 from ..core import UserError
 from ..data.characters import Characters, character_svg, line_art_svg, palette_of, rasterize
 from ..data.datasets import open_dataset
-from ..data.pictures import on_white
+from ..data.pictures import letterbox, on_white
 from ..generator import Generator, load_generator
 from ..show import to_image, to_tensor
 

@@ -274,7 +274,7 @@ def _parts_of(name: str) -> tuple:
 # %% ../../nbs/01_characters.ipynb #c7a24675
 class Characters:
     "A split of a generated data set, read from its cache."
-    views = 0   # random numbers that a sample takes in `batch`
+    draws = 0   # uniform numbers of a sample in `batch`: what is drawn needs no crop
 
     def __init__(self,
                  name: str,     # data set
@@ -291,7 +291,7 @@ class Characters:
 
     def batch(self,
               index,        # which samples: ints (b,)
-              noise=None,   # not used: what is drawn needs no crop
+              noise=None,   # not used
              ) -> Samples:
         "The samples at `index`."
         index = np.asarray(index)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'Pairs', 'CrossReference', 'SelfReference', 'squares', 'picture_files', 'usable', 'Chosen', 'match_folders',
-           'Given', 'Pictures', 'stretched', 'Keypoints', 'sources_of', 'open_sources', 'BentReference', 'EmojiPeople']
+           'Given', 'FolderPictures', 'letterboxed', 'Keypoints', 'sources_of', 'open_sources', 'BentReference',
+           'EmojiPeople']
 
 # %% ../../nbs/data/pairs.ipynb #a0450ace
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from torch import Tensor
 
 # %% ../../nbs/data/pairs.ipynb #88724e27
@@ -22,7 +22,8 @@ from ..augment import noise_size, self_reference, spatial_transform
 from ..core import DataConfig, UserError, uniform
 from .characters import GENERATED, STYLES, shape_key, true_answers
 from .datasets import open_dataset
-from .pictures import SUFFIXES, Samples, open_picture
+from .pictures import Samples, letterbox, list_pictures, read_picture
+from ..show import to_tensor
 from ..sketch import xdog
 
 # %% ../../nbs/data/pairs.ipynb #678066bb
@@ -47,10 +48,6 @@ def _labels(dataset) -> dict:
     return {p: dataset.part_labels[p] for p in PARTS.get(getattr(dataset, "name", ""), ())}
 
 
-def _with_line(samples: Samples) -> Samples:
-    "The samples with a sketch, extracted if there is none."
-    return samples if samples.sketch is not None else samples._replace(sketch=xdog(samples.image))
-
 # %% ../../nbs/data/pairs.ipynb #d9271e45
 class CrossReference:
     "Sketches with references of other pictures; the truth only for generated characters."
@@ -68,7 +65,7 @@ class CrossReference:
              ) -> Pairs:
         "The pairs at `index`."
         a, b = self.a[index], self.b[index]
-        A, B = (_with_line(self.dataset.batch(i)) for i in (a, b))
+        A, B = (self.dataset.batch(i) for i in (a, b))
         if not self.known: return Pairs(A.sketch, B.image, real=A.image)
         return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), A.parts, B.parts)
 
@@ -84,7 +81,7 @@ class SelfReference:
               index,      # which pairs: ints (b,); beyond the data, pictures occur again, bent anew
              ) -> Pairs:
         "The pairs at `index`."
-        image, line, parts = _with_line(self.dataset.batch([i % len(self.dataset) for i in index]))
+        image, line, parts = self.dataset.batch([i % len(self.dataset) for i in index])
         noise = uniform(self.seed, 0, index, noise_size(self.config))
         sketch, target, reference, grid = self_reference(image, line, self.config, noise)
         return Pairs(sketch, reference, target, parts if self.labels else None, None, grid)
@@ -95,9 +92,8 @@ def squares(
     size: int,         # side, pixels
     mode: str = "RGB", # or "L" for sketches
 ) -> Tensor:           # (b, 3 or 1, size, size) in [-1, 1]
-    "The centres of picture files; raises `UserError` that names the file that cannot be read."
-    arrays = [np.atleast_3d(ImageOps.fit(open_picture(p).convert(mode), (size, size),
-                                         Image.Resampling.LANCZOS)) for p in paths]
+    "Picture files, letterboxed; raises `UserError` that names the file that cannot be read."
+    arrays = [np.atleast_3d(letterbox(read_picture(p).convert(mode), size)[0]) for p in paths]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -106,9 +102,7 @@ def picture_files(
     option: str,    # how the error calls it, as "--sketches"
 ) -> list:          # of paths, sorted by name
     "The pictures in a folder; raises `UserError` if there are none."
-    folder = Path(folder)
-    if not folder.is_dir(): raise UserError(f"{option} {folder}: no such folder")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = [Path(folder) / path for path in list_pictures(folder, option)]
     if not paths: raise UserError(f"{option} {folder}: no pictures in it")
     return paths
 
@@ -176,7 +170,7 @@ class Given:
                      squares(truth, self.size) if truth[0] else None)
 
 
-class Pictures:
+class FolderPictures:
     "Pictures and their sketches from files, as a data set."
     def __init__(self, rows: list, size: int): self.rows, self.size = rows, size
     def __len__(self) -> int: return len(self.rows)
@@ -187,24 +181,25 @@ class Pictures:
         return Samples(squares(image, self.size), squares(sketch, self.size, "L"), None)
 
 # %% ../../nbs/data/pairs.ipynb #9a9174f7
-def stretched(
+def letterboxed(
     path: Path,
     points,      # (k, 2): x, y in pixels of the file
     size: int,   # side, pixels
 ) -> tuple:      # picture (3, size, size) in [-1, 1], points (k, 2) in [-1, 1]
-    "A whole picture as a square, so that no point is cropped away; raises `UserError`."
-    image = open_picture(path)
-    square = np.array(image.resize((size, size), Image.Resampling.LANCZOS))
+    "A picture as a square, and where its points went; raises `UserError`."
+    image = read_picture(path)
+    square, (left, top, right, bottom) = letterbox(image, size)
+    scale = torch.tensor([right - left, bottom - top]) / torch.tensor(image.size)
     # pixel 0's centre lies half a pixel inside
-    points = (torch.as_tensor(points).float() + 0.5) / torch.tensor(image.size) * 2 - 1
-    return torch.from_numpy(square).permute(2, 0, 1).float() / 127.5 - 1, points
+    points = (torch.as_tensor(points).float() + 0.5) * scale + torch.tensor([left, top])
+    return to_tensor(square)[0], points / size * 2 - 1
 
 # %% ../../nbs/data/pairs.ipynb #28463c38
 class Keypoints:
     "Pairs of photographs with corresponding points."
     prefix, labels = "", {}
     def __init__(self,
-                 pairs: list,   # of `data.Pair`
+                 pairs: list,   # of `datasets.KeypointPair`
                  size: int,     # pixels
                 ): self.pairs, self.size, self.n = pairs, size, len(pairs)
 
@@ -213,8 +208,8 @@ class Keypoints:
              ) -> Pairs:
         "The pairs at `index`."
         pairs = [self.pairs[i] for i in index]
-        source = [stretched(p.source, p.source_points, self.size) for p in pairs]
-        target = [stretched(p.target, p.target_points, self.size) for p in pairs]
+        source = [letterboxed(p.source, p.source_points, self.size) for p in pairs]
+        target = [letterboxed(p.target, p.target_points, self.size) for p in pairs]
         image, reference = (torch.stack([picture for picture, _ in x]) for x in (source, target))
         points = [(s, t) for (_, s), (_, t) in zip(source, target)]
         return Pairs(xdog(image), reference, points=points, real=image)
@@ -263,10 +258,10 @@ def _from_files(data: str, root: Path, size: int, n: int, skip_bad: bool) -> lis
 def _from_folders(rows: list, size: int, n: int, skip_bad: bool) -> list:
     "Sources of sketches, references and truths."
     rows = rows[:n]
-    items = Given(rows, size) if rows[0][1] else Pictures(rows, size)
+    items = Given(rows, size) if rows[0][1] else FolderPictures(rows, size)
     rows = [rows[i] for i in usable(items, len(rows), skip_bad)]
     found = [Given(rows, size)] if rows[0][1] else []
-    return found + ([SelfReference(Pictures(rows, size), len(rows))] if rows[0][2] else [])
+    return found + ([SelfReference(FolderPictures(rows, size), len(rows))] if rows[0][2] else [])
 
 # %% ../../nbs/data/pairs.ipynb #7e159b63
 class BentReference(CrossReference):

@@ -36,6 +36,8 @@ from ..train import Learner
 # %% ../../nbs/study/ship.ipynb #cd7087b4
 class Mixed:
     "Several data sets as one; each has the share of its size."
+    draws = 0
+
     def __init__(self, datasets: list):    # with line art
         self.datasets = list(datasets)
         self.ends = np.cumsum([len(d) for d in self.datasets])
