@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 # %% ../../nbs/app/commands.ipynb #3d799752
+from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
 from ..colorize import colorize, default_weights, is_line_art
@@ -34,7 +35,7 @@ from ..data.pairs import PARTS, CrossReference
 from ..data.pictures import list_pictures, read_picture
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
-from ..evaluate import evaluate, metrics_table
+from ..evaluate import evaluate
 from ..generator import load_generator
 from ..show import image_rows, progress, save_figure, titled_sheet
 from ..train import Learner, TensorBoard

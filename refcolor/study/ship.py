@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 # %% ../../nbs/study/ship.ipynb #ec4d0a52
+from ..app.report import aligned
 from ..core import (PRESETS, SMALL, Preset, UserError, check_device, load_result,
                            preset_from_dict, processor, save_result, say, write_atomically)
 from ..data.characters import STYLES, attribution
@@ -28,7 +29,7 @@ from ..data.pairs import BentReference, CrossReference, EmojiPeople, SelfReferen
 from ..data.pictures import Samples
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
-from ..evaluate import _aligned, measure_all
+from ..evaluate import measure_all
 from ..generator import load_generator, save_generator
 from ..show import image_rows, save_figure
 from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study,
@@ -241,7 +242,7 @@ def run_weights(args) -> dict:
     if args.recheck: return {"weights": str(folder), "recheck": recheck_weights(folder)}
     sheet = shipped_pictures(load_generator(folder))
     write_atomically(run / "shipped.png", lambda p: sheet.save(p, format="PNG"))
-    say(_aligned(weights_rows(result)))
+    say(aligned(weights_rows(result)))
     say(f"pictures: {run}/shipped.png")
     say(f"weights and model card: {folder}; to ship them, copy it to refcolor/weights/small")
     return {"weights": str(folder)}
@@ -285,14 +286,14 @@ def run_reproduce(args) -> dict:
         kind = dict(seeds=seeds)
         if args.experiment in ("table1", "table2", "fig8", "modules"):   # many columns
             kind |= dict(metrics=headline(study, names, seeds), interval=False)
-        say(_aligned(table_of(study, names, **kind)))
+        say(aligned(table_of(study, names, **kind)))
         if not args.show and (picture := strips(study, names)):
             file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
             write_atomically(file, lambda p: save_figure(picture, p))
             say(f"pictures: {file}")
     if across:
         say("\nregion error, trained on one and judged on another")
-        say(_aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
+        say(aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
     status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
     return {"experiment": args.experiment, "results": str(args.results),
             "rows": status if len(own) > 1 else status[own[0].data]}
