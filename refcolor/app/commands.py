@@ -35,7 +35,8 @@ from ..data.pairs import PARTS, CrossReference
 from ..data.pictures import list_pictures, read_picture
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
-from ..evaluate import _aligned, evaluate, metrics_table
+from .report import aligned, metrics_table
+from ..evaluate import evaluate
 from ..generator import load_generator
 from ..show import image_rows, progress, save_figure, titled_sheet
 from ..study.rows import (EXPERIMENTS, ROWS, Study, TABLE1_DATA, asked, open_study,
@@ -334,14 +335,14 @@ def run_reproduce(args) -> dict:
         kind = dict(seeds=seeds)
         if args.experiment in ("table1", "table2", "fig8", "modules"):   # many columns
             kind |= dict(metrics=headline(study, names, seeds), interval=False)
-        say(_aligned(table_of(study, names, **kind)))
+        say(aligned(table_of(study, names, **kind)))
         if not args.show and (picture := strips(study, names)):
             file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
             write_atomically(file, lambda p: save_figure(picture, p))
             say(f"pictures: {file}")
     if across:
         say("\nregion error, trained on one and judged on another")
-        say(_aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
+        say(aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
     status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
     return {"experiment": args.experiment, "../results": str(args.results),
             "rows": status if len(own) > 1 else status[own[0].data]}

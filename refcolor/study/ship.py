@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 # %% ../../nbs/study/ship.ipynb #ec4d0a52
+from ..app.report import aligned
 from ..core import (MODULES, Preset, SMALL, UserError, load_result, preset_from_dict,
                            save_result, say, write_atomically)
 from ..data.characters import STYLES, attribution
@@ -26,7 +27,7 @@ from ..data.datasets import EMOJI_CREDIT, data_note, open_dataset
 from ..data.pairs import BentReference, CrossReference, EmojiPeople, SelfReference
 from ..data.pictures import Samples
 from ..engine.checkpoints import checkpoints
-from ..evaluate import _aligned, measure_all
+from ..evaluate import measure_all
 from ..generator import load_generator, save_generator
 from ..show import image_rows
 from .rows import CURVE, Track, device_name
@@ -222,7 +223,7 @@ def run_weights(args) -> dict:
     if not result: raise UserError(f"{folder}: no weights yet; leave --show out")
     sheet = shipped_pictures(load_generator(folder))
     write_atomically(run / "shipped.png", partial(sheet.save, format="PNG"))
-    say(_aligned(weights_rows(result)))
+    say(aligned(weights_rows(result)))
     say(f"pictures: {run}/shipped.png")
     say(f"weights and model card: {folder}; to ship them, copy it to refcolor/weights/small")
     return {"weights": str(folder)}
