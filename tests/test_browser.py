@@ -493,18 +493,18 @@ def test_page_takes_uploads_and_gives_a_picture_back(page, page_model):
     shot(page, "page-upload")
 
 
-BAD = {"not an image": ("notes.png", b"Dear diary", "not a picture"),
+BAD = {"not an image": ("notes.png", b"Dear diary", "not an image"),
        "empty": ("empty.png", b"", "is empty"),
-       "damaged": ("half.png", None, "cannot be read"),
+       "damaged": ("half.png", None, "cannot read half.png"),
        "too many bytes": ("huge.png", b"\0" * 9_000_000, "at most 8 MB"),
-       "too many pixels": ("wide.png", None, "60000 × 1000"),
+       "too many pixels": ("wide.png", None, "70000 × 1000"),
        "a name with markup": ("<img src=x onerror=alert(1)>.png", b"x", "<img src=x"),
        "blank": ("blank.png", None, "blank")}
 
 
 def test_page_says_what_is_wrong_with_an_upload(page):
     "One line for each, and the next action works."
-    data = {"half.png": encoded(drawing())[:300], "wide.png": encoded(Image.new("1", (60_000, 1_000))),
+    data = {"half.png": encoded(drawing())[:300], "wide.png": encoded(Image.new("1", (70_000, 1_000))),
             "blank.png": encoded(Image.new("RGBA", (50, 50), (9, 9, 9, 0)))}
     dialogs = []
     page.on("dialog", lambda d: (dialogs.append(d.message), d.dismiss()))
