@@ -543,7 +543,7 @@ def test_page_takes_uploads_and_gives_a_picture_back(page, page_model):
 
 BAD = {"not an image": ("notes.png", b"Dear diary", "not an image"),
        "empty": ("empty.png", b"", "is empty"),
-       "damaged": ("half.png", None, "cannot read"),
+       "damaged": ("half.png", None, "cannot read half.png"),
        "too many bytes": ("huge.png", b"\0" * 9_000_000, "at most 8 MB"),
        "too many pixels": ("wide.png", None, "70000 × 1000"),
        "a name with markup": ("<img src=x onerror=alert(1)>.png", b"x", "<img src=x"),
