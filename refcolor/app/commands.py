@@ -18,7 +18,6 @@ from os.path import isdir
 from pathlib import Path
 
 # %% ../../nbs/app/commands.ipynb #fb1e9bb9
-import matplotlib.pyplot as plt
 import torch
 from PIL import Image
 
@@ -69,6 +68,7 @@ def loss_curves(
     log: Path,     # metrics.jsonl
 ):
     "Each loss term over the steps, each on its own axis: a matplotlib figure."
+    import matplotlib.pyplot as plt
     lines = [json.loads(l) for l in Path(log).read_text().splitlines()]
     names = [k for k in lines[0] if k.startswith("loss/")]
     fig, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2))
@@ -339,7 +339,7 @@ def run_reproduce(args) -> dict:
         say("\nregion error, trained on one and judged on another")
         say(_aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
     status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
-    return {"experiment": args.experiment, "../results": str(args.results),
+    return {"experiment": args.experiment, "results": str(args.results),
             "rows": status if len(own) > 1 else status[own[0].data]}
 
 
