@@ -36,7 +36,6 @@ from .engine.features import feature_network
 from .generator import Generator
 from .losses import gan_loss, generator_losses, gradient_norm, lambdas, total_loss
 from .show import image_rows, progress
-from .sketch import random_sigma, xdog
 
 # %% ../nbs/11_train.ipynb #b5639af9
 def batch_index(
@@ -59,12 +58,10 @@ def make_triple(
     config,         # DataConfig
 ) -> Triple:        # sketch, target, reference, grid; each with b samples
     "The training triple of a batch, a function of (seed, step, index) alone."
-    k, views = noise_size(config), getattr(dataset, "views", 0)
-    noise = uniform(seed, step, index, k + 1 + views)
-    image, line, _ = dataset.batch(index, noise[:, k + 1:]) if views else dataset.batch(index)
-    drawn = line is None
-    if drawn: line = xdog(image, random_sigma(noise[:, k]))
-    return self_reference(image, line, config, noise[:, :k], may_be_blank=drawn)
+    k = noise_size(config)
+    noise = uniform(seed, step, index, k + dataset.draws)
+    image, sketch, _ = dataset.batch(index, noise[:, k:])
+    return self_reference(image, sketch, config, noise[:, :k], may_be_blank=dataset.draws > 0)
 
 # %% ../nbs/11_train.ipynb #9be9e462
 def faded_lambdas(

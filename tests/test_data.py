@@ -20,7 +20,7 @@ DRAW = "from refcolor.data import open_dataset; open_dataset('adventurer', split
 def test_a_killed_render_leaves_nothing_that_breaks_the_next(tmp_path, monkeypatch):
     monkeypatch.setenv("REFCOLOR_CACHE", str(tmp_path / "cache"))
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    hook = "import refcolor.data as d; real = d.np.save; d.np.save = lambda *a: (real(*a), print('saved', flush=True), __import__('time').sleep(30)); "
+    hook = "import refcolor.data.characters as d; real = d.np.save; d.np.save = lambda *a: (real(*a), print('saved', flush=True), __import__('time').sleep(30)); "
     process = subprocess.Popen([sys.executable, "-c", hook + DRAW], env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "saved\n"                   # in the middle of writing the cache
     process.send_signal(signal.SIGKILL)

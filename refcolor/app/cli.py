@@ -129,7 +129,7 @@ def make_parser() -> Parser:
     p.add_argument("--repeats", type=positive, default=3, help="of each case; the median counts")
     p.add_argument("--out", type=Path, default=None, help="result file to write, JSON")
 
-    p = command("reproduce", "app.commands:run_reproduce",
+    p = command("reproduce", "study.ship:run_reproduce",
                 "Train and judge the rows of an experiment, or go on with them; or train the "
                 "shipped weights.")
     p.add_argument("experiment", choices=["triplet", "augmentation", "table2", "fig8", "modules", "table1", "departures", "weights"],
@@ -146,6 +146,8 @@ def make_parser() -> Parser:
     p.add_argument("--runs", type=Path, default=Path("runs/reproduce"), help="training runs")
     p.add_argument("--show", action="store_true", help="only the table of what there is")
     p.add_argument("--again", action="store_true", help="run stale rows anew")
+    p.add_argument("--recheck", action="store_true",
+                   help="probe stale results: current again where today's code computes the same")
     p.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: autocast")
     p.add_argument("--device", default=None, help="cpu, cuda, …; the best there is if not given")
 
