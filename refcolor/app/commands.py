@@ -33,6 +33,7 @@ from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_data
                                     open_dataset, report_lines)
 from ..data.pairs import PARTS
 from ..data.pictures import SUFFIXES, read_picture
+from ..engine.callbacks import TensorBoard
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
 from ..evaluate import _aligned, evaluate, metrics_table
@@ -43,7 +44,7 @@ from ..study.rows import (EXPERIMENTS, ROWS, Study, TABLE1_DATA, asked, open_stu
                                  row_status, run_rows)
 from ..study.ship import run_weights
 from ..study.tables import across_rows, draw_rows, headline, strips, table_of
-from ..train import Learner, TensorBoard
+from ..train import Learner
 
 # %% ../../nbs/app/commands.ipynb #57232a0a
 def demo_pictures(

@@ -275,7 +275,7 @@ def _parts_of(name: str) -> tuple:
 # %% ../../nbs/01_characters.ipynb #c7a24675
 class Characters:
     "A split of a generated data set, read from its cache."
-    views = 0   # random numbers that a sample takes in `batch`
+    draws = 0   # random numbers that a sample takes in `batch`
 
     def __init__(self,
                  name: str,     # data set

@@ -311,7 +311,7 @@ class Squares:
 # %% ../../nbs/data/pictures.ipynb #45768454
 class Pictures:
     "The pictures of a source in batches; broken files are left out, and named."
-    views = 3   # random numbers that a sample takes in `batch`: across, down, mirrored
+    draws = 3   # random numbers that a sample takes in `batch`: across, down, mirrored
 
     def __init__(self,
                  name: str,

@@ -107,6 +107,7 @@ def peak_flops(
 # %% ../../nbs/engine/scale.ipynb #d603e553
 class RandomPictures:
     "As many random pictures as a batch needs, with line art, in the form of a data set."
+    draws = 0
     def __init__(self, n: int, size: int):
         g = torch.Generator().manual_seed(0)
         self.image = torch.rand(n, 3, size, size, generator=g) * 2 - 1
@@ -139,7 +140,7 @@ def step_learner(
 # %% ../../nbs/engine/scale.ipynb #96b990bb
 def _generator_alone(learner: Learner) -> Callable:
     "G's forward and backward pass, and nothing else."
-    part, = learner.steps[0]
+    part, = learner.batches[0]
     part = type(part)(*(x.to(learner.device) for x in part))
     def f():
         with learner.autocast(): fake, logits = learner.generator(part.sketch, part.reference)
@@ -149,7 +150,7 @@ def _generator_alone(learner: Learner) -> Callable:
 
 def _features_alone(learner: Learner) -> Callable:
     "Φ on target and fake, and the gradient at the fake."
-    (_, target, _, _), = learner.steps[0]
+    (_, target, _, _), = learner.batches[0]
     target = target.to(learner.device)
     def f():
         fake = target.clone().requires_grad_()
@@ -161,7 +162,7 @@ def _features_alone(learner: Learner) -> Callable:
 
 def _discriminator_alone(learner: Learner) -> Callable:
     "D's own step, and its scores of the fake with the gradient there."
-    part, = learner.steps[0]
+    part, = learner.batches[0]
     part = type(part)(*(x.to(learner.device) for x in part))
     def f():
         learner.discriminator_step([part], [part.target])
@@ -177,7 +178,7 @@ def step_cases(preset: Preset, batch: int = 2) -> dict:   # name -> function
     learner = step_learner(preset, batch)
     cases = {"generator forward + backward": _generator_alone(learner), "step, lite0": learner.step,
              "discriminator": _discriminator_alone(learner), "lite0": _features_alone(learner),
-             "augmentation": lambda: learner.steps[0],
+             "augmentation": lambda: learner.batches[0],
              "Adam, average": lambda: (learner.opt_g.step(), learner.opt_d.step(),
                                        learner.update_average())}
     fast = step_learner(preset, batch, "bf16")
@@ -282,7 +283,7 @@ def keep_freed_memory(
 def _two_forwards(learner: Learner) -> Callable:
     "A step that runs G once for D and once more for G."
     def f():
-        part, = learner.steps[0]
+        part, = learner.batches[0]
         with torch.no_grad(): learner.paint(part)
         learner.step()
     return f

@@ -21,7 +21,6 @@ from hashlib import sha256
 from importlib.util import find_spec
 from inspect import getsource
 from pathlib import Path
-from unittest import mock
 
 # %% ../../nbs/study/rows.ipynb #c81e1a60
 import numpy as np
@@ -36,13 +35,14 @@ from ..core import (MODULES, Preset, UserError, _code_words, code_digest, preset
 from ..data.characters import STYLES, cross_pairs
 from ..data.datasets import open_dataset
 from ..data.pairs import BentReference, EmojiPeople, SelfReference, sources_of
+from ..engine.callbacks import Callback
 from ..engine.checkpoints import checkpoints
 from ..evaluate import constant_answer, mean_of, measure_all, score
 from ..fid import feature_extractor
 from ..generator import GeneratorOutput, load_generator, save_generator
-from ..losses import generator_losses, total_loss
+from ..losses import total_loss
 from ..sketch import xdog
-from ..train import Callback, Diverged, Learner, faded_lambdas, make_triple
+from ..train import Diverged, Learner, make_triple
 from ..triplet import triplet_loss
 
 # %% ../../nbs/study/rows.ipynb #dbf6c3da
@@ -160,14 +160,12 @@ def wrong_triplet(
     name: str,     # of `MUTANTS`; empty: nothing is changed
     generator,     # whose Q, K and V a mutant may look at
 ):
-    "Within it, `losses.generator_losses` computes L_tr in a wrong way."
-    if not name: yield; return
+    "Yield L_tr for `Learner.correspondence_loss`: Eq. 6, or computed in a wrong way."
+    if not name: yield triplet_loss; return
     qkv, wrong = {}, MUTANTS[name]
     hooks = [getattr(generator.fusion, f"w_{k}").register_forward_hook(
              lambda module, x, y, k=k: qkv.update({k: y})) for k in "qkv"]
-    loss = lambda logits, grid, margin=12.: wrong(logits, grid, margin, qkv)
-    try:
-        with mock.patch("refcolor.losses.triplet_loss", loss): yield
+    try: yield lambda logits, grid, margin=12.: wrong(logits, grid, margin, qkv)
     finally:
         for hook in hooks: hook.remove()
 
@@ -250,10 +248,7 @@ def branch_conflict(
     try: fake, logits = learner.generator(triple.sketch, triple.reference)
     finally:
         for hook in hooks: hook.remove()
-    t, D = learner.preset.train, learner.discriminator.requires_grad_(False)
-    terms = generator_losses(fake, triple.target, logits, triple.grid, D(fake, triple.sketch),
-                             learner.phi, t.margin, t.gan_mode)
-    loss = total_loss(terms, faded_lambdas(t, learner.steps_done, learner.phi.name))
+    loss = total_loss(*learner.losses(triple, fake, logits))
     slopes = torch.autograd.grad(loss, [at[k] for k in "qkvc"], allow_unused=True)
     q, k, v, c = (torch.zeros(1) if s is None else s.flatten() for s in slopes)
     def cosine(a, b):
@@ -420,7 +415,8 @@ def train_row(
                       {"data": study.data, "row": name}, save_every=max(1, min(100, steps // 4)))
     every, pairs = max(1, steps // 8), min(64, size)
     learner.callbacks.insert(0, Track(datasets["valid"], every, pairs))   # before the checkpoint
-    with wrong_triplet(row.mutant, learner.generator): learner.fit(resume=out.exists())
+    with wrong_triplet(row.mutant, learner.generator) as learner.correspondence_loss:
+        learner.fit(resume=out.exists())
     return learner
 
 # %% ../../nbs/study/rows.ipynb #f52c39da
