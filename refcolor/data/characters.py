@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STYLES', 'PART_NAMES', 'EMOJI_PARTS', 'SPLITS', 'GENERATED', 'DEFAULT_N', 'Style', 'attribution', 'palette_of',
            'character_svg', 'rasterize', 'line_art_svg', 'part_map', 'emoji_palette', 'emoji_groups', 'emoji_code',
-           'shape_key', 'split_seeds', 'Characters', 'cache_key', 'render_split', 'CrossPairs', 'cross_pairs']
+           'shape_key', 'split_seeds', 'Characters', 'cache_key', 'render_split', 'true_answers']
 
 # %% ../../nbs/01_characters.ipynb #eacea9c3
 import hashlib
@@ -21,7 +21,6 @@ from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
 
 # %% ../../nbs/01_characters.ipynb #9cc86cf7
 import numpy as np
@@ -275,7 +274,7 @@ def _parts_of(name: str) -> tuple:
 # %% ../../nbs/01_characters.ipynb #c7a24675
 class Characters:
     "A split of a generated data set, read from its cache."
-    draws = 0   # random numbers that a sample takes in `batch`
+    draws = 0   # uniform numbers of a sample in `batch`: what is drawn needs no crop
 
     def __init__(self,
                  name: str,     # data set
@@ -292,7 +291,7 @@ class Characters:
 
     def batch(self,
               index,        # which samples: ints (b,)
-              noise=None,   # not used: what is drawn needs no crop
+              noise=None,   # not used
              ) -> Samples:
         "The samples at `index`."
         index = np.asarray(index)
@@ -354,28 +353,20 @@ def _generated(name: str, split: str, size: int, n: int | None) -> Characters:
     return Characters(name, folder)
 
 # %% ../../nbs/01_characters.ipynb #c25f5fd4
-class CrossPairs(NamedTuple):
-    "Sketches, references of other characters, and the true answers."
-    sketch: Tensor           # line art of A (n, 1, h, w) in [-1, 1]
-    reference: Tensor        # B (n, 3, h, w)
-    truth: Tensor            # A in B's palette (n, 3, h, w)
-    parts: Tensor            # of A, uint8 (n, h, w)
-    reference_parts: Tensor  # of B, uint8 (n, h, w)
-
-
-def cross_pairs(
+def true_answers(
     dataset: Characters,
-    n: int,              # pairs; more than there are characters: sketches occur again
-    seed: int = 0,
-) -> CrossPairs:
-    "Pair characters with others, and draw the true answers."
-    if not isinstance(dataset, Characters) or dataset.name not in STYLES:
-        raise UserError(f"true answers exist only for: {', '.join(STYLES)}")
-    rng, size = np.random.default_rng(seed), len(dataset)
-    a = np.concatenate([rng.permutation(size) for _ in range(-(-n // size))])[:n]
-    b = (a + rng.integers(1, size, n)) % size                # never itself
-    truth = [rasterize(character_svg(dataset.name, dataset.seeds[i],
-                                     palette_of(dataset.name, dataset.seeds[j])),
-                       dataset.size).transpose(2, 0, 1) for i, j in zip(a, b)]
-    A, B = dataset.batch(a), dataset.batch(b)
-    return CrossPairs(A.sketch, B.image, _float(np.stack(truth)), A.parts, B.parts)
+    a,         # the drawings, ints (b,)
+    b,         # whose palettes they take, ints (b,)
+) -> Tensor:   # (b, 3, h, w) in [-1, 1]
+    "Draw A in B's palette; of emoji, what both show is in B's colours. Raises `UserError`."
+    name = getattr(dataset, "name", "")
+    if name not in GENERATED:
+        raise UserError(f"true answers exist only for: {', '.join(GENERATED)}")
+    def svg_of(i, j):
+        if name != "openmoji": return character_svg(name, i, palette_of(name, j))
+        palette = emoji_palette(j)
+        _layers(emoji_code(j), palette)                 # B is first to draw its colours
+        return _layers(emoji_code(i), palette)
+    drawn = [rasterize(svg_of(dataset.seeds[i], dataset.seeds[j]), dataset.size)
+             for i, j in zip(a, b)]
+    return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -108,6 +108,7 @@ def peak_flops(
 class RandomPictures:
     "As many random pictures as a batch needs, with line art, in the form of a data set."
     draws = 0
+
     def __init__(self, n: int, size: int):
         g = torch.Generator().manual_seed(0)
         self.image = torch.rand(n, 3, size, size, generator=g) * 2 - 1
@@ -115,7 +116,8 @@ class RandomPictures:
 
     def __len__(self) -> int: return len(self.image)
 
-    def batch(self, index): return self.image[list(index)], self.sketch[list(index)], None
+    def batch(self, index, noise=None):
+        return self.image[list(index)], self.sketch[list(index)], None
 
 
 def _vgg19_for_timing() -> VGG19Features:
