@@ -8,7 +8,6 @@ __all__ = ['Callback', 'Log', 'TensorBoard', 'Snapshots', 'Checkpoints']
 # %% ../../nbs/engine/callbacks.ipynb #528578b8
 import contextlib
 import json
-from pathlib import Path
 
 # %% ../../nbs/engine/callbacks.ipynb #9a82a336
 import torch
