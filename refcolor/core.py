@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'needs_operator_stubs', 'ModelConfig',
            'DataConfig', 'TrainConfig', 'Preset', 'preset_to_dict', 'preset_from_dict', 'uniform', 'processes',
-           'code_digest', 'save_result', 'load_result', 'write_atomically', 'say', 'check_device']
+           'code_digest', 'write_atomically', 'processor', 'save_result', 'load_result', 'say', 'check_device']
 
 # %% ../nbs/engine/core.ipynb #2c319811
+import ast
 import dataclasses
 import hashlib
 import importlib.util
-import io
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
-import tokenize
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -173,61 +174,49 @@ def processes(
     return PartialState(cpu=cpu or not torch.accelerator.is_available())
 
 # %% ../nbs/engine/core.ipynb #0ef40615
+@lru_cache         # the code that runs is that of the import, whatever is edited since
 def code_digest(
-    *modules: str,   # names without the package, e.g. "losses"
+    *roots: str,                 # modules without the package's name, e.g. "losses"
+    package: Path | None = None, # its folder; None: of the package that runs
 ) -> str:
-    "A short digest of what exported modules do: comments, docstrings and line breaks do not count."
-    folder = (Path(__file__).parent if "__file__" in globals()
-              else Path(importlib.util.find_spec("refcolor").origin).parent)
-    code = hashlib.sha256()
-    for name in sorted(modules):
-        words = _code_words((folder / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8"))
-        code.update(" ".join(words).encode())
-    return code.hexdigest()[:12]
+    "A short digest of what `roots` do, and all of the package that they import, in turn."
+    package = package or Path(importlib.util.find_spec("refcolor").origin).parent
+    files = {".".join(p.relative_to(package).with_suffix("").parts).removesuffix(".__init__"): p
+             for p in package.rglob("*.py")}
+    code, left = {}, set(roots)
+    while left:
+        name = left.pop()
+        if name not in files: code[name] = None; continue            # of another version
+        tree = ast.parse(files[name].read_text(encoding="utf-8"))
+        code[name] = _meaning(tree)
+        inside = name if files[name].stem == "__init__" else name.rpartition(".")[0]
+        left |= _imported(tree, f"refcolor.{inside}".rstrip(".")) & files.keys() - code.keys()
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _code_words(source: str) -> list:
-    "The tokens of Python source that matter when it runs."
-    skip = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    starts = {tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE, tokenize.NL, tokenize.COMMENT}
-    return [t.string for before, t in zip([tokens[0], *tokens], tokens) if t.type not in skip
-            and not (t.type == tokenize.STRING and before.type in starts)]       # a docstring
-
-# %% ../nbs/engine/core.ipynb #5cc95423
-def save_result(
-    path: Path,      # e.g. nbs/results/demo.json
-    metrics: dict,   # name -> number
-    command: str,    # what a reader types to repeat it
-    preset: Preset,
-    seed: int,
-    seconds: float,
-    modules: tuple,  # what the digest covers
-    device: str = "",  # empty: this machine's processor
-):
-    "Write a result with its provenance."
-    libraries = {name: version(name) for name in ("torch", "numpy")}
-    result = dict(command=command, metrics=metrics, preset=preset_to_dict(preset), seed=seed,
-                  seconds=round(seconds, 1),
-                  device=device or f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-                  libraries=libraries, modules=list(modules), digest=code_digest(*modules))
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def _imported(tree: ast.AST, package: str) -> set:
+    "What a module imports of the package, perhaps only inside of a function; and names in it."
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import): found |= {alias.name for alias in node.names}
+        if not isinstance(node, ast.ImportFrom): continue
+        name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+        found |= {name, *(f"{name}.{alias.name}" for alias in node.names)}
+    return {m.removeprefix("refcolor.") for m in found if m.startswith("refcolor.")}
 
 
-def load_result(
-    path: Path,
-) -> dict | None:    # as written, plus "stale": bool; None if it was not run
-    "Read a result; it is stale if the code it was measured with has changed."
-    if not Path(path).exists(): return None
-    result = json.loads(Path(path).read_text(encoding="utf-8"))
-    return result | {"stale": code_digest(*result["modules"]) != result["digest"]}
+def _meaning(node) -> str:
+    "A syntax tree as text, in every Python the same: without docstrings and `__all__`."
+    if isinstance(node, list):
+        return "[" + " ".join(_meaning(n) for n in node if not _is_silent(n)) + "]"
+    if not isinstance(node, ast.AST): return repr(node)
+    fields = (f"{k}={_meaning(v)}" for k, v in ast.iter_fields(node) if v not in (None, []))
+    return f"{type(node).__name__}({' '.join(fields)})"
 
-# %% ../nbs/engine/core.ipynb #edf5f670
-# what a trained and judged network depends on
-MODULES = ("core", "data.pictures", "data.characters", "data.datasets", "sketch", "tps", "augment",
-           "encoder", "scft", "generator", "discriminator", "triplet", "engine.features", "losses",
-           "train", "fid", "data.pairs", "evaluate")
+
+def _is_silent(node) -> bool:
+    if isinstance(node, ast.Assign): return getattr(node.targets[0], "id", "") == "__all__"
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 # %% ../nbs/engine/core.ipynb #c3bfbadf
 def write_atomically(
@@ -247,6 +236,51 @@ def write_atomically(
         os.replace(name, path)
     except OSError as e: raise UserError(f"cannot write {path}: {e.strerror or e}") from None
     finally: Path(name).unlink(missing_ok=True)
+
+# %% ../nbs/engine/core.ipynb #5cc95423
+def processor() -> str:
+    "The processor's name: another one rounds otherwise."
+    try: about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError: return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*: (.*)", about, re.M)
+    return f"{found[1]} {platform.machine()}" if found else platform.machine()
+
+
+def save_result(
+    path: Path,      # e.g. nbs/results/demo.json
+    metrics: dict,   # name -> number
+    command: str,    # what a reader types to repeat it
+    preset: Preset,
+    seed: int,
+    seconds: float,
+    modules: tuple,  # roots of `code_digest`
+    device: torch.device | str = "cpu",  # that it was measured on, or its name
+    **more,          # what else to keep, such as a probe
+):
+    "Write a result with its provenance."
+    libraries = {name: version(name) for name in ("torch", "numpy")}
+    if str(device).startswith("cuda"): device = torch.cuda.get_device_name(device)
+    if str(device) == "cpu": device = f"{processor()} CPU, {torch.get_num_threads()} threads"
+    result = dict(command=command, metrics=metrics, preset=preset_to_dict(preset), seed=seed,
+                  seconds=round(seconds, 1), device=str(device), libraries=libraries,
+                  modules=list(modules), digest=code_digest(*modules), **more)
+    text = json.dumps(result, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda p: Path(p).write_text(text, encoding="utf-8"))
+
+
+def load_result(
+    path: Path,
+) -> dict | None:    # as written, plus "stale": bool; None if it was not run
+    "Read a result; it is stale if the code it was measured with has changed."
+    path = Path(path)
+    if not path.exists(): return None
+    try: result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e: raise UserError(f"{path} is damaged ({e}): delete it") from None
+    return result | {"stale": code_digest(*result["modules"]) != result["digest"]}
+
+# %% ../nbs/engine/core.ipynb #edf5f670
+# what a trained and judged network depends on, with all that these import
+MODULES = ("train", "evaluate", "data.datasets")
 
 # %% ../nbs/engine/core.ipynb #5d5ca276
 def say(text: str):

@@ -15,13 +15,14 @@ from pathlib import Path
 import matplotlib
 
 # %% ../../nbs/app/cli.ipynb #fbfa1344
-from .commands import run_colorize, run_data, run_demo, run_reproduce, run_train
+from .commands import run_colorize, run_data, run_demo, run_train
 from .export import run_export
 from .report import run_evaluate
 from ..core import PRESETS, UserError, say
 from ..data.datasets import dataset_names
 from ..engine.scale import GROUPS, run_bench
 from ..study.rows import EXPERIMENTS, TABLE1_DATA
+from ..study.ship import run_reproduce
 from ..train import Interrupted
 
 # %% ../../nbs/app/cli.ipynb #b48d69da
@@ -141,6 +142,8 @@ def make_parser() -> Parser:
     p.add_argument("--runs", type=Path, default=Path("runs/reproduce"), help="training runs")
     p.add_argument("--show", action="store_true", help="only the table of what there is")
     p.add_argument("--again", action="store_true", help="run stale rows anew")
+    p.add_argument("--recheck", action="store_true",
+                   help="probe stale results: current again where today's code computes the same")
     p.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: autocast")
     p.add_argument("--device", default=None, help="cpu, cuda, …; the best there is if not given")
 

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['demo_pictures', 'loss_curves', 'peak_memory_gb', 'run_demo', 'begin_again', 'run_train', 'write_picture',
-           'check_targets', 'hints_of', 'run_colorize', 'jobs', 'reproduce_command', 'asked_studies', 'run_reproduce',
-           'run_studies', 'run_data', 'data_check', 'data_show']
+           'check_targets', 'hints_of', 'run_colorize', 'jobs', 'run_data', 'data_check', 'data_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
 import json
@@ -23,6 +22,7 @@ import torch
 from PIL import Image
 
 # %% ../../nbs/app/commands.ipynb #3d799752
+from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
 from ..colorize import colorize, default_weights, is_line_art
@@ -35,14 +35,9 @@ from ..data.pairs import PARTS, CrossReference
 from ..data.pictures import list_pictures, read_picture
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
-from .report import aligned, metrics_table
 from ..evaluate import evaluate
 from ..generator import load_generator
 from ..show import image_rows, progress, save_figure, titled_sheet
-from ..study.rows import (EXPERIMENTS, ROWS, Study, TABLE1_DATA, asked, open_study,
-                                 row_status, run_rows)
-from ..study.ship import run_weights
-from ..study.tables import across_rows, draw_rows, headline, strips, table_of
 from ..train import Learner, TensorBoard
 
 # %% ../../nbs/app/commands.ipynb #57232a0a
@@ -295,74 +290,6 @@ def jobs(
         if missing: raise UserError(f"reference: no picture called {missing[0]} in {references[0]}")
         partners = [[named[k]] for k in keys]
     return list(zip(sketches, partners, targets))
-
-# %% ../../nbs/app/commands.ipynb #5c63b36d
-def reproduce_command(
-    args,    # of `reproduce`
-) -> str:    # what a reader types
-    "The command with what differs from its defaults."
-    words = [f"refcolor reproduce {args.experiment} --preset {args.preset}"]
-    if args.data and args.data != "avatars": words.append(f"--data {args.data}")
-    if args.steps: words.append(f"--steps {args.steps}")
-    if args.precision != "fp32": words.append(f"--precision {args.precision}")
-    return " ".join([*words, f"--seeds {args.seeds}"])
-
-
-def asked_studies(
-    args,        # of `reproduce`
-) -> tuple:      # studies, and those of weights that are judged on another data set than their own
-    "What an experiment is about: one data set, or Table 1's three."
-    datas = (args.data,) if args.data else TABLE1_DATA if args.experiment == "table1" else ("avatars",)
-    if args.root and not args.data: raise UserError("--root: whose folder is it? Give --data, too")
-    own = [Study(PRESETS[args.preset], data, args.root, args.results, args.runs, args.steps,
-                 args.precision, args.device) for data in datas]
-    return own, [replace(a, on=b.data) for a in own for b in own if a is not b]
-
-
-def run_reproduce(args) -> dict:
-    "Train and judge the rows of an experiment, or go on with them; or train the shipped weights."
-    keep_freed_memory()
-    check_device(args.device)
-    if args.experiment == "weights": return run_weights(args)
-    names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
-    if unknown := set(names) - set(ROWS):
-        raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
-                        f"{', '.join(ROWS)}")
-    own, across = asked_studies(args)
-    if not args.show: run_studies(args, own, across, names)
-    for study in own:
-        if len(own) > 1: say(f"\n{study.data}")
-        kind = dict(seeds=seeds)
-        if args.experiment in ("table1", "table2", "fig8", "modules"):   # many columns
-            kind |= dict(metrics=headline(study, names, seeds), interval=False)
-        say(aligned(table_of(study, names, **kind)))
-        if not args.show and (picture := strips(study, names)):
-            file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
-            write_atomically(file, lambda p: save_figure(picture, p))
-            say(f"pictures: {file}")
-    if across:
-        say("\nregion error, trained on one and judged on another")
-        say(aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
-    status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
-    return {"experiment": args.experiment, "../results": str(args.results),
-            "rows": status if len(own) > 1 else status[own[0].data]}
-
-
-def run_studies(
-    args,           # of `reproduce`
-    own: list,      # of `Study`
-    across: list,   # of `Study`, judged on other data
-    names,          # of `ROWS`
-):
-    "Train, judge and draw what has no result yet; all data are opened before anything is trained."
-    for study in own:
-        say(data_note(study.data))
-        todo = [(n, s) for s in range(args.seeds) for n in names if asked(study, n, s)]
-        if len(own) > 1: open_study(study, todo)
-    for study in own + across:
-        if across: say(f"{study.data}, judged on {study.on}" if study.on else study.data)
-        run_rows(study, names, args.seeds, reproduce_command(args), args.again, say)
-    for study in own: draw_rows(study, names, say)
 
 # %% ../../nbs/app/commands.ipynb #cc56d5ee
 def run_data(args) -> dict:
