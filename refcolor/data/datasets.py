@@ -362,7 +362,7 @@ def open_dataset(
     n: int | None = None,     # drawings of a generated set; None: `DEFAULT_N`
     strict: bool = False,     # a broken file is an error
     cache: bool = True,       # keep decoded files in `cache_folder()`
-):                            # has len() and batch(index) -> Samples
+):                            # has len(), draws and batch(index, noise) -> Samples
     "Open a data set by name, drawn first if generated and not in the cache; raises `UserError`."
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
