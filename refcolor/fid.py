@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['INCEPTION_FILE', 'frechet_distance', 'frechet_from_features', 'Statistics', 'FeatureExtractor', 'feature_extractor',
-           'metric_name', 'image_features', 'image_statistics', 'frechet_from_images', 'squared_mmd', 'kid']
+           'metric_name', 'image_statistics', 'frechet_from_images', 'squared_mmd', 'kid']
 
 # %% ../nbs/13_fid.ipynb #a169984c
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def _refuse_negative(values: np.ndarray, scale: float, name: str):
         raise ValueError(f"{name}: a covariance has no negative eigenvalue, got {smallest:.3g} "
                          "(was it computed in float32, or from E[x²] − E[x]²?)")
 
-# %% ../nbs/13_fid.ipynb #3e26a76f
+
 def frechet_distance(
     mu1,     # mean of the first features (d,), any scale; numpy or torch
     sigma1,  # their covariance (d, d)
@@ -176,7 +176,7 @@ class FeatureExtractor:
         parts = [self.network(part.float().to(self.device)).cpu() for part in images.split(few)]
         return torch.cat(parts)
 
-# %% ../nbs/13_fid.ipynb #e323d01c
+
 class _Lite0(nn.Module):
     "EfficientNet-Lite0 up to its last convolution, averaged over positions."
     def __init__(self):
@@ -211,7 +211,7 @@ def _inception_file() -> Path:
                         "to it, or measure with lite0, which needs no download") from error
     return target
 
-# %% ../nbs/13_fid.ipynb #be1f66ab
+
 class _Inception(nn.Module):
     "pytorch-fid's Inception, with the weights of `path`; raises UserError if they do not fit."
     def __init__(self, path: Path):
@@ -233,7 +233,7 @@ class _Inception(nn.Module):
     def forward(self, images):
         return self.net((images + 1) / 2)[0].flatten(1)
 
-# %% ../nbs/13_fid.ipynb #0ac68ede
+
 def feature_extractor(
     name: str = "lite0",    # "lite0" or "inception"
     device: str = "cpu",    # where to run it: "cpu", "cuda", …
@@ -264,34 +264,19 @@ def metric_name(
     return f"{names[kind][network != 'inception']}_{network}_n{n}"
 
 # %% ../nbs/13_fid.ipynb #f36bd510
-def _features(images, extractor: FeatureExtractor, desc: str) -> Iterator[Tensor]:
-    if isinstance(images, Tensor): images = images.split(16)
-    total = len(images) if hasattr(images, "__len__") else None
-    for batch in progress(images, desc, total) if total else images: yield extractor(batch)
-
-
-def image_features(
-    images: Tensor | Iterable[Tensor],  # (n, 3, h, w) in [-1, 1], or batches of such
-    extractor: FeatureExtractor,        # from `feature_extractor`
-    desc: str = "features",             # for the progress bar
-) -> Tensor:                            # features (n, d)
-    "Compute the features of many images and keep them; raises ValueError if there is none."
-    parts = list(_features(images, extractor, desc))
-    if not parts: raise ValueError("images: got none")
-    return torch.cat(parts)
-
-
 def image_statistics(
     images: Tensor | Iterable[Tensor],  # (n, 3, h, w) in [-1, 1], or batches of such
     extractor: FeatureExtractor,        # from `feature_extractor`
     desc: str = "features",             # for the progress bar
 ) -> Statistics:                        # of the n features
     "Compute mean and covariance of many images' features, in memory that does not grow with n."
+    if isinstance(images, Tensor): images = images.split(16)
+    if hasattr(images, "__len__"): images = progress(images, desc)
     statistics = Statistics()
-    for features in _features(images, extractor, desc): statistics.update(features)
+    for batch in images: statistics.update(extractor(batch))
     return statistics
 
-# %% ../nbs/13_fid.ipynb #b5d0b692
+
 def frechet_from_images(
     images1: Tensor | Iterable[Tensor],  # (n, 3, h, w) in [-1, 1], or batches of such
     images2: Tensor | Iterable[Tensor],  # as many, (n, 3, h, w)

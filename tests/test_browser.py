@@ -1,6 +1,7 @@
 """The explorer in a real browser, in JupyterLab and as a page: what it shows is what the model says."""
 import base64
 import io
+import json
 import os
 import re
 import secrets
@@ -27,14 +28,59 @@ SLOW = 3           # wall time on a machine that does something else, too: limit
 SCREENSHOTS = os.environ.get("REFCOLOR_SCREENSHOTS")     # a folder: keep pictures of the pages there
 
 
+
+def must_run_in_ci(missing):
+    if missing and os.environ.get("CI") == "true": pytest.fail(f"the browser tests must run in CI: {missing}")
+    if missing: pytest.skip(missing)
+
+
+# --- the script by itself ------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def node(tmp_path):
+    "Run JavaScript beside a copy of the page's script; give what it prints."
+    must_run_in_ci("" if shutil.which("node") else "no node: apt-get install nodejs")
+    shutil.copy(ROOT / "refcolor/app/explorer.js", tmp_path / "explorer.mjs")
+    return lambda *line: subprocess.run(["node", *line], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_script_and_the_style_are_clean(node):
+    "It parses, talks to nobody, writes no markup and no log, and nothing in it is unused."
+    node("--check", "explorer.mjs")
+    script, style, python = ((ROOT / f"refcolor/app/explorer.{kind}").read_text() for kind in ("js", "css", "py"))
+    assert max(map(len, (script + style).splitlines())) <= 100
+    for word in ("console.", "debugger", "fetch(", "import ", "XMLHttp", "eval(", "innerHTML", "var ", " == ", " != "):
+        assert word not in re.sub("//.*", "", script), word
+    assert re.findall(r"https?:[^\"]*", script + style) == ["http://www.w3.org/2000/svg"]
+    names = re.findall(r"^(?:export |async )*(?:function|const) (\w+)", script, re.M)
+    assert len(names) == len(set(names)) > 30 and not [n for n in names if len(re.findall(rf"\b{n}\b", script)) < 2]
+    classes = set(re.findall(r"\.(rc[\w-]*)", style))
+    assert len(classes) > 15 and not classes - set(re.findall(r"[\"' ](rc[\w-]*)", script + python))
+
+
+def test_the_scripts_numbers_are_pythons(node):
+    from refcolor.attention import entropy, strongest
+    draws = torch.Generator().manual_seed(0)
+    logits, colours = torch.randn(16, 16, generator=draws) * 3, torch.rand(16, 3, generator=draws) * 255
+    logits[0, 3], logits[0, 5] = 100, 100                                    # a tie, and weights of exactly 0
+    found = json.loads(node("--input-type=module", "-e", f"""
+        import {{ attention, row, column, bits, strongest, mixture }} from "./explorer.mjs";
+        const alpha = attention({logits.flatten().tolist()}, 16, 0.5), rows = [...Array(16).keys()].map(i => row(alpha, 16, i));
+        console.log(JSON.stringify({{ alpha: [...alpha], column: [...column(alpha, 16, 3)], bits: rows.map(bits),
+          strongest: strongest(rows[0], 3), mixture: mixture(rows[7], {colours.flatten().tolist()}) }}));"""))
+    alpha = (logits / 0.5).softmax(-1)
+    for name, ours in (("alpha", alpha.flatten()), ("column", alpha[:, 3]), ("bits", entropy(alpha)), ("mixture", alpha[7] @ colours)):
+        np.testing.assert_allclose(found[name], ours, rtol=1e-4, atol=1e-6)
+    assert [tuple(pair) for pair in found["strongest"]] == strongest(alpha[0], 3) == [(3, 0.5), (5, 0.5), (0, 0.)]
+
+
 @pytest.fixture(scope="module")
 def browser():
     try:
         from playwright.sync_api import sync_playwright
         missing = "" if CHROMIUM else "no chromium: apt-get install chromium"
     except ImportError: missing = "no playwright: pip install playwright"
-    if missing and os.environ.get("CI") == "true": pytest.fail(f"the browser tests must run in CI: {missing}")
-    if missing: pytest.skip(missing)
+    must_run_in_ci(missing)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         yield browser
@@ -221,10 +267,12 @@ def check_width(page):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    "JupyterLab over a copy of the notebook; its settings and the user's own are left alone."
+    "JupyterLab over a copy of the notebook, to where it shows the explorer; its settings and the user's own are left alone."
     root = tmp_path_factory.mktemp("lab")
     (root / "nbs").mkdir()
-    shutil.copy(ROOT / "nbs/15_attention.ipynb", root / "nbs")
+    book = json.loads((ROOT / "nbs/15_attention.ipynb").read_text(encoding="utf-8"))
+    end, = (i for i, c in enumerate(book["cells"]) if c["source"] == ["explorer"])
+    (root / "nbs/15_attention.ipynb").write_text(json.dumps(book | {"cells": book["cells"][:end + 1]}), encoding="utf-8")
     shutil.copytree(ROOT / "nbs/images", root / "nbs/images")
     settings = root / "settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
@@ -245,7 +293,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def notebook(browser, lab):
-    "The notebook, opened and run from top to bottom: the page, its errors, and seconds to the first picture."
+    "That copy, opened and run from top to bottom: the page, its errors, and seconds to the first picture."
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors = []
     page.on("pageerror", lambda e: errors.append(str(e)))

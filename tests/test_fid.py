@@ -217,7 +217,6 @@ def test_degenerate_inputs(seed):
 
 def test_no_images_is_an_error():
     colour = fid.FeatureExtractor("colour", 3, lambda x: x.mean((2, 3)))
-    with pytest.raises(ValueError, match="got none"): fid.image_features([], colour)
     with pytest.raises(ValueError, match="at least 2"): fid.frechet_from_images([], [], colour)
     batches = (torch.zeros(2, 3, 4, 4) for _ in range(3))               # a generator has no length
     assert fid.image_statistics(batches, colour).n == 6

@@ -24,7 +24,7 @@ from ..attention import (ABLATIONS, Look, cell_centre, cell_colours, explorer_fi
                                 heat_colours, look, move_cells, part_mass, part_shares)
 from ..colorize import default_weights, full_size, lines_of, network_view
 from ..core import UserError
-from ..data.characters import Characters, character_svg, line_art_svg, palette_of, rasterize
+from ..data.characters import Characters, line_art_svg, rasterize, true_answers
 from ..data.datasets import open_dataset
 from ..data.pictures import letterbox, read_picture
 from ..generator import Generator, load_generator
@@ -90,25 +90,25 @@ def scene_of(
 def read_upload(
     data: bytes,
     name: str,         # of the file, as the error calls it
-    what: str,         # "sketch" or "reference"
+    role: str,         # "sketch" or "reference"
 ) -> Image.Image:      # RGB, upright, on white, no side longer than `KEEP` pixels
     "Decode an uploaded picture; raises `UserError`, one line, if it cannot be used."
     name = " ".join(name.split())[:60] or "the file"
-    if not data: raise UserError(f"{what}: {name} is empty; choose another file")
+    if not data: raise UserError(f"{role}: {name} is empty; choose another file")
     if len(data) > MAX_BYTES:
-        raise UserError(f"{what}: {name} has {len(data) / 1e6:.1f} MB; at most "
+        raise UserError(f"{role}: {name} has {len(data) / 1e6:.1f} MB; at most "
                         f"{MAX_BYTES // 10**6} MB, save it smaller")
-    image = read_picture(data, what, name=name)
+    image = read_picture(data, role, name=name)
     image.thumbnail((KEEP, KEEP))
     return image
 
-# %% ../../nbs/app/explorer.ipynb #96b612ce
+
 class Choice(NamedTuple):
     "A picture that can be chosen as sketch or reference."
     name: str
     pixels: Tensor                     # as the network sees it (1, 1 or 3, h, w) in [-1, 1]
     parts: Tensor | None = None        # labels (h, w), where they are known
-    seed: int | None = None            # of a generated character
+    index: int | None = None           # of a character of the data set
     lines: Image.Image | None = None   # an uploaded sketch at its own size, mode L
 
 
@@ -152,8 +152,8 @@ class Explorer(W.VBox):
         self.choices, self.galleries = {}, {}
         for role, index, x in (("sketch", sketch, samples.sketch),
                                ("reference", reference, samples.image)):
-            self.choices[role] = [Choice(f"{role} {i}", x[i:i + 1], samples.parts[i], seed)
-                                  for i, seed in enumerate(people.seeds)]
+            self.choices[role] = [Choice(f"{role} {i}", x[i:i + 1], samples.parts[i], i)
+                                  for i in range(len(people))]
             self.galleries[role] = gallery = Gallery(
                 role=role, index=index, names=[c.name for c in self.choices[role]],
                 pictures=[png(to_image(c.pixels)) for c in self.choices[role]])
@@ -194,19 +194,14 @@ class Explorer(W.VBox):
         sketch, reference = self.chosen("sketch"), self.chosen("reference")
         self.seen = look(self.generator, sketch.pixels, reference.pixels,
                          self.temperature.value, self.ablation.value, self.hints)
-        self.truth, self.step = self._true_answer(sketch, reference), self.step + 1
+        self.truth, self.step = None, self.step + 1
+        if None not in (sketch.index, reference.index):
+            self.truth = true_answers(self.people, [sketch.index], [reference.index])[0]
         alt = {"sketch": sketch.name, "truth": "true answer",
                "reference": f"{reference.name}, ablation {self.ablation.value}",
                "fake": f"output for {sketch.name} with {reference.name}"}
         self.view.scene = scene_of(self.seen, self.truth, alt, self.step, len(self.hints))
         self.table.value = self._table(sketch, reference)
-
-    def _true_answer(self, sketch: Choice, reference: Choice):
-        "The character in the other's palette (3, h, w), or None for uploads."
-        if sketch.seed is None or reference.seed is None: return None
-        name = self.people.name
-        svg = character_svg(name, sketch.seed, palette_of(name, reference.seed))
-        return to_tensor(Image.fromarray(rasterize(svg, self.people.size)))[0]
 
     def _table(self, sketch: Choice, reference: Choice) -> str:
         "From part to part, where both have part maps."
@@ -262,8 +257,9 @@ class Explorer(W.VBox):
         "The output at the sketch's own size, its lines as sharp as they were drawn."
         sketch = self.chosen("sketch")
         lines = sketch.lines or to_image(sketch.pixels)
-        if sketch.seed is not None:
-            drawing = rasterize(line_art_svg(self.people.name, sketch.seed), 512)
+        if sketch.index is not None:
+            svg = line_art_svg(self.people.name, self.people.seeds[sketch.index])
+            drawing = rasterize(svg, 512)
             lines = Image.fromarray(drawing).convert("L")
         _, box = letterbox(lines, self.generator.config.size)
         return full_size(self.seen.fake, self.seen.sketch, lines, box)
