@@ -30,7 +30,8 @@ from torch import Tensor
 
 # %% ../nbs/engine/core.ipynb #3d41771d
 class UserError(Exception):
-    "Something the user can mend: the command line prints it as one line and exits with code 2."
+    "Something the user can mend: the command line prints it as one line and exits with its code."
+    exit_code = 2
 
 # %% ../nbs/engine/core.ipynb #f5509ff5
 def needs_operator_stubs() -> bool:

@@ -12,7 +12,6 @@ import sys
 import time
 
 # %% ../nbs/engine/show.ipynb #31cf3253
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
@@ -47,6 +46,7 @@ def show_images(
     cmap: str = "gray", # for 2-d arrays
 ):
     "A grid of pictures as a matplotlib figure; tensors keep their range, 2-d arrays are stretched."
+    import matplotlib.pyplot as plt
     rows = [list(row) for row in rows]
     height, width = len(rows), max(map(len, rows))
     size = (side * width, side * height + 0.25 * bool(titles))
@@ -117,6 +117,7 @@ def explore(
 ):
     "Controls above the picture that `draw` returns: a widget, redrawn when a control is released."
     import ipywidgets as W
+    import matplotlib.pyplot as plt
     inputs = {name: _control(name, spec) for name, spec in controls.items()}
     picture = W.Image(format="png")
     def update(_=None):
@@ -136,6 +137,7 @@ def save_figure(
     dpi: int = 110,
 ):
     "Save a figure and free it."
+    import matplotlib.pyplot as plt
     figure.savefig(path, dpi=dpi)
     plt.close(figure)
 
@@ -145,6 +147,7 @@ def titled_sheet(
     titles,        # one per column
 ):
     "The sheet with a title over each column: a matplotlib figure."
+    import matplotlib.pyplot as plt
     width, height = sheet.width / 100, sheet.height / 100
     fig, ax = plt.subplots(figsize=(width, height + 0.3))
     fig.subplots_adjust(0, 0, 1, height / (height + 0.3))

@@ -137,6 +137,7 @@ class TrainingBatches(Dataset):
 # %% ../nbs/11_train.ipynb #a49db24c
 class Interrupted(UserError):
     "The run was asked to stop, and has saved its state."
+    exit_code = 130
 
 
 class Diverged(UserError):

@@ -17,7 +17,6 @@ from os.path import isdir
 from pathlib import Path
 
 # %% ../../nbs/app/commands.ipynb #fb1e9bb9
-import matplotlib.pyplot as plt
 import torch
 from PIL import Image
 
@@ -65,6 +64,7 @@ def loss_curves(
     log: Path,     # metrics.jsonl
 ):
     "Each loss term over the steps, each on its own axis: a matplotlib figure."
+    import matplotlib.pyplot as plt
     lines = [json.loads(l) for l in Path(log).read_text().splitlines()]
     names = [k for k in lines[0] if k.startswith("loss/")]
     fig, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2))

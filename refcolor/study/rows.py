@@ -146,7 +146,7 @@ def wrong_loss(
 def same_histogram(
     sketch: Tensor,     # (b, 1, h, w) in [-1, 1]
     reference: Tensor,  # (b, 3, h, w) in [-1, 1]
-) -> Tensor:            # (b, 3, h, w) in [-1, 1]
+) -> Tensor:            # as the reference
     "scikit-image's palette transfer: the sketch's grey levels take the reference's histograms."
     from skimage.exposure import match_histograms
     pairs = zip(sketch.expand_as(reference).numpy(), reference.numpy())
@@ -154,10 +154,7 @@ def same_histogram(
     return torch.from_numpy(found).float()
 
 # %% ../../nbs/study/rows.ipynb #64402d67
-def registered(
-    sketch: Tensor,     # (b, 1, h, w) in [-1, 1]
-    reference: Tensor,  # (b, 3, h, w) in [-1, 1]
-) -> Tensor:            # (b, 3, h, w) in [-1, 1]
+def registered(sketch: Tensor, reference: Tensor) -> Tensor:
     "The reference, moved so that its lines meet the sketch's: scikit-image's TV-L1 optical flow."
     from skimage.registration import optical_flow_tvl1
     flows = [optical_flow_tvl1(s, line)[::-1].copy()              # rows first: (2, h, w) is (y, x)
@@ -367,11 +364,7 @@ def judged_sources(
     return [*sources_of(dataset, n), *([BentReference(dataset, n)] if name in STYLES else [])]
 
 
-def judge_row(
-    study: Study,
-    generator,         # trained
-    datasets: dict,    # of `open_study`
-) -> dict:
+def judge_row(study: Study, generator, datasets: dict) -> dict:
     "The metrics of a row, on pairs that it never saw, and the paired ones pair by pair."
     extractor = feature_extractor("lite0", study.device or "cpu")
     found = measure_all(generator, judged_sources(datasets["test"], study.n), extractor)
@@ -380,22 +373,14 @@ def judge_row(
     return found.result | {"pairs": pairs, "parts": list(found.parts)}
 
 # %% ../../nbs/study/rows.ipynb #638f8a0c
-def finished(
-    study: Study,
-    name: str,     # of `ROWS`
-    seeds=range(3),
-) -> dict:         # seed -> result; neither stale nor diverged
-    "The results of a row that count."
+def finished(study: Study, name: str, seeds=range(3)) -> dict:
+    "The results of a row that count, by seed: neither stale nor diverged."
     found = {seed: study.load(name, seed) for seed in seeds}
     return {seed: r for seed, r in found.items() if r and r["status"] == "done"}
 
 
-def row_status(
-    study: Study,
-    name: str,
-    seeds=range(3),
-) -> str:          # e.g. "3 seeds", "1 seed, 1 diverged (step 12: …)", "stale", "not run"
-    "What there is of a row."
+def row_status(study: Study, name: str, seeds=range(3)) -> str:
+    'What there is of a row, e.g. "3 seeds", "1 seed, 1 diverged (step 12: …)", "not run".'
     found = [r for seed in seeds if (r := study.load(name, seed))]
     if not found: return "not run"
     counts = {s: sum(r["status"] == s for r in found) for s in ("done", "diverged", "stale")}

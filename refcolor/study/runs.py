@@ -52,7 +52,7 @@ def train_row(
     study: Study, name: str, seed: int,    # which row
     datasets: dict, # of `open_study`
     out: Path,      # folder of the run
-) -> Learner:       # trained
+) -> Learner:
     "Train a row, or go on with it; raises `Diverged`."
     valid, steps = datasets["valid"], study.row_preset(name).train.steps
     if out.exists() and not checkpoints(out): shutil.rmtree(out)      # it stopped before its first

@@ -16,7 +16,6 @@ from importlib.resources import files
 from pathlib import Path
 
 # %% ../../nbs/study/ship.ipynb #6ebe8a9b
-import numpy as np
 import torch
 
 # %% ../../nbs/study/ship.ipynb #ec4d0a52
@@ -42,28 +41,20 @@ from ..train import Learner
 # %% ../../nbs/study/ship.ipynb #cd7087b4
 class Mixed:
     "Several data sets as one; each has the share of its size."
-    draws = 0
+    draws = 0       # drawn sets need no random numbers
 
-    def __init__(self, datasets: list):    # with line art
-        self.datasets = list(datasets)
-        self.ends = np.cumsum([len(d) for d in self.datasets])
+    def __init__(self, datasets: list):
+        self.places = [(dataset, i) for dataset in datasets for i in range(len(dataset))]
 
-    def __len__(self) -> int: return int(self.ends[-1])
+    def __len__(self) -> int: return len(self.places)
 
     def batch(self,
               index,        # which samples: ints (b,)
-              noise=None,   # not used: drawn sets need no crop
+              noise=None,   # not used
              ) -> Samples:
         "The samples at `index`; without part maps, whose labels differ between the sets."
-        index = np.asarray(index)
-        which = np.searchsorted(self.ends, index, "right")
-        first = np.concatenate([[0], self.ends])[which]
-        found = [None] * len(index)
-        for k in np.unique(which):
-            places = np.flatnonzero(which == k)
-            samples = self.datasets[k].batch(index[places] - first[places])
-            for j, place in enumerate(places): found[place] = samples.image[j], samples.sketch[j]
-        return Samples(*(torch.stack(x) for x in zip(*found)), None)
+        found = [dataset.batch([i]) for dataset, i in (self.places[i] for i in index)]
+        return Samples(*(torch.cat(x) for x in list(zip(*found))[:2]), None)
 
 # %% ../../nbs/study/ship.ipynb #77a967cc
 SHIPPED_DATA = ("avatars", "adventurer", "openmoji")
@@ -107,7 +98,7 @@ def unseen_pairs(
         found[name] = (EmojiPeople if emoji else CrossReference)(test, n)
     return found
 
-# %% ../../nbs/study/ship.ipynb #22ec11c1
+
 def judge_weights(
     generator,      # trained
     n: int = 256,   # pairs of each set
@@ -120,7 +111,7 @@ def judge_weights(
         found[name] = measure_all(generator, sources).result
     return found
 
-# %% ../../nbs/study/ship.ipynb #65aaa615
+
 @torch.no_grad()
 def shipped_pictures(
     generator,      # trained
@@ -138,9 +129,7 @@ def shipped_pictures(
 SHIP_ROOTS = ("study.ship",)
 
 
-def weights_probe(
-    generator,    # the shipped one
-) -> dict:
+def weights_probe(generator) -> dict:
     "How the weights are judged, on a few pairs of each set: their training cannot be probed."
     found = judge_weights(generator, PROBE_PAIRS)
     return {"processor": processor(), "judging": {
@@ -172,9 +161,7 @@ def ship_weights(
     return result
 
 # %% ../../nbs/study/ship.ipynb #307d7b40
-def weights_rows(
-    result: dict,   # of `ship_weights`
-) -> list:          # rows of text
+def weights_rows(result: dict) -> list:
     "The shipped weights on each set, beside a constant colour and the reference laid over."
     rows = [("unseen pairs of", "region error", "hair", "accuracy", "PSNR, dB", "hair on hair",
              "constant colour", "copied reference", "copied, hair", "copied, PSNR")]
@@ -188,10 +175,8 @@ def weights_rows(
     return rows
 
 # %% ../../nbs/study/ship.ipynb #97d6b913
-def model_card(
-    result: dict,   # of `ship_weights`
-) -> str:           # Markdown
-    "What the weights are, what they were trained on, what they can do and what they cannot."
+def model_card(result: dict) -> str:
+    "What the weights are, what they were trained on, and what they can do and cannot: Markdown."
     preset, m = preset_from_dict(result["preset"]), result["metrics"]
     t = preset.train
     credit = [f"- {name}: {attribution(name)}" if name in STYLES else f"- {name}: {EMOJI_CREDIT}"
@@ -221,7 +206,7 @@ def model_card(
         "crowds and complex scenes are outside of what it has seen.",
         "- A part that the reference does not show gets a colour from somewhere else, often two.",
         "- Colours of small parts (eyes, glasses, jewellery) are often missed.",
-        "- notebook 15 of refcolor shows the worst cases one by one.", ""])
+        "- notebook 16 of refcolor shows the worst cases one by one.", ""])
 
 # %% ../../nbs/study/ship.ipynb #5c63b36d
 def run_weights(args) -> dict:
@@ -248,9 +233,7 @@ def run_weights(args) -> dict:
     return {"weights": str(folder)}
 
 
-def recheck_weights(
-    folder: Path,   # with generator.safetensors and result.json
-) -> str:           # what was found
+def recheck_weights(folder: Path) -> str:
     "Judge the shipped weights on a few pairs again; as before: their result is current."
     path = folder / "result.json"
     result = load_result(path)
@@ -299,12 +282,7 @@ def run_reproduce(args) -> dict:
             "rows": status if len(own) > 1 else status[own[0].data]}
 
 
-def run_studies(
-    args,           # of `reproduce`
-    own: list,      # of `Study`
-    across: list,   # of `Study`, judged on other data
-    names,          # of `ROWS`
-):
+def run_studies(args, own: list, across: list, names):
     "Train, judge and draw what has no result yet; all data are opened before anything is trained."
     command = f"refcolor reproduce {args.experiment} --preset {args.preset}"
     if args.data and args.data != "avatars": command += f" --data {args.data}"

@@ -37,8 +37,8 @@ def markdown_table(
 
 # %% ../../nbs/study/tables.ipynb #1fb0be0f
 COLUMNS = {"region_error": "region error", "region_error_hair": "hair", "ssim": "SSIM",
-           "seconds": "training, minutes", "bent_region_error": "reference bent", "psnr": "PSNR, dB", "self_psnr": "PSNR, self",
-           "self_ssim": "SSIM, self",
+           "seconds": "training, minutes", "bent_region_error": "reference bent",
+           "psnr": "PSNR, dB", "self_psnr": "PSNR, self", "self_ssim": "SSIM, self",
            "correspondence_0": "same cell", "correspondence": "within 1",
            "part_attention": "α on the part", "fd_lite0_n128": "FD lite0, n 128"}
 
@@ -59,7 +59,7 @@ def table_of(
         rows.append((ROWS[name].title, *cells, row_status(study, name, seeds)))
     return rows
 
-# %% ../../nbs/study/tables.ipynb #8bf823dc
+
 def _cell(results: list, metric: str, interval: bool) -> str:
     "One number of the table, perhaps with its interval."
     if not results: return "–"
@@ -72,14 +72,13 @@ def _cell(results: list, metric: str, interval: bool) -> str:
     if not interval: return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
-# %% ../../nbs/study/tables.ipynb #9fa6be9a
+
 def difference_rows(
-    study: Study,
-    names,        # of `ROWS`
+    study: Study, names,
     base: str,    # the row that is subtracted
     metrics=("region_error", "bent_region_error", "psnr", "correspondence", "part_attention"),
     seeds=range(3),
-) -> list:        # rows of text, the first one the titles
+) -> list:
     "Each row minus the base: mean, 95 % interval, and what each seed said."
     rows = [(f"minus: {ROWS[base].title}", *(COLUMNS.get(m, m) for m in metrics),
              f"{COLUMNS.get(metrics[0], metrics[0])}, each seed")]
@@ -95,8 +94,7 @@ def difference_rows(
 
 # %% ../../nbs/study/tables.ipynb #24273803
 def learning_curves(
-    study: Study,
-    names,                 # of `ROWS`
+    study: Study, names,
     metrics: dict = {"region_error": "region error", "psnr": "PSNR, dB", "entropy": "entropy of α",
                      "correspondence": "correspondence, within 1"},    # of the curve -> title
     seeds=range(3),
@@ -121,10 +119,7 @@ def learning_curves(
     return fig
 
 # %% ../../nbs/study/tables.ipynb #247db1ff
-def experiment_rows(
-    study: Study,
-    seeds: int = 3,
-) -> list:         # rows of text, the first one the titles
+def experiment_rows(study: Study, seeds: int = 3) -> list:
     "Each experiment: its command, its rows, how many of its runs have a result, and the cost."
     rows = [("command", "rows that train", f"runs, of {seeds} seeds", "CPU-minutes a run",
              "CPU-minutes, one seed", "GPU-minutes a run")]
@@ -150,19 +145,15 @@ def _minutes(result: dict) -> float:
     steps = result["preset"]["train"]["steps"] / ROW_STEPS.get(result["preset"]["name"], math.inf)
     return result["seconds"] / 60 * (int(threads[1]) if threads else 1) / max(steps, 1)
 
-# %% ../../nbs/study/tables.ipynb #4b2da7d7
-def headline(
-    study: Study,
-    names,           # of `ROWS`
-    seeds=range(3),
-) -> tuple:          # of metrics
+
+def headline(study: Study, names, seeds=range(3)) -> tuple:
     "The columns of Tables 1 and 2; where there is no true answer, those of a bent own reference."
     found = next((r for n in names for r in finished(study, n, seeds).values()), None)
     metrics = found["metrics"] if found else {}
     fd = next((m for m in metrics if m.startswith(("fd_", "fid_"))), f"fd_lite0_n{study.n}")
     known = not found or "region_error" in metrics
-    shown = ("region_error", "region_error_hair", "psnr", "ssim") if known else ("self_psnr", "self_ssim")
-    return *shown, "correspondence", fd, "seconds"
+    shown = "region_error", "region_error_hair", "psnr", "ssim"
+    return *(shown if known else ("self_psnr", "self_ssim")), "correspondence", fd, "seconds"
 
 # %% ../../nbs/study/tables.ipynb #dec5ac6d
 STRIP = 8     # held-out pairs in a row's strip of pictures
@@ -178,12 +169,8 @@ def strip_of(
     image = Image.open(path)
     return image if name == "pairs" or image.text.get("run") == study.run(name, 0).name else None
 
-# %% ../../nbs/study/tables.ipynb #e81abf30
-def draw_rows(
-    study: Study,
-    names,            # of `ROWS`
-    tell=print,       # called with a line of text
-):
+
+def draw_rows(study: Study, names, tell=print):
     "Draw what each row (seed 0) makes of the same held-out pairs, where that is not drawn yet."
     new = [n for n in names if finished(study, n, [0]) and not strip_of(study, n)]
     lost = [n for n in new if not study.is_kept(n, 0)]
@@ -202,10 +189,9 @@ def draw_rows(
         note.add_text("run", run.name)
         image_rows([fake], 0).save(study.path(name, 0).with_suffix(".png"), pnginfo=note)
 
-# %% ../../nbs/study/tables.ipynb #df77da6b
+
 def strips(
-    study: Study,
-    names,            # of `ROWS`
+    study: Study, names,
     k: int = STRIP,   # pairs, at most as many as were drawn
 ):                    # a matplotlib figure; None if no row is drawn
     "Sketch, reference, what each row made of them, and the true answer, as in the paper's Fig. 8."
@@ -227,11 +213,7 @@ def strips(
     return fig
 
 # %% ../../nbs/study/tables.ipynb #eba31d20
-def conflict_rows(
-    study: Study,
-    names,                # of `ROWS`
-    seeds=range(3),
-) -> list:                # rows of text, the first one the titles
+def conflict_rows(study: Study, names, seeds=range(3)) -> list:
     "The cosines of `branch_conflict` over training: their mean, and how often they are below 0."
     rows = [("", "keys, values: mean", "below 0", "query, residual: mean", "below 0", "measured")]
     for name in names:
@@ -245,14 +227,10 @@ def conflict_rows(
         rows.append((ROWS[name].title, *cells, times))
     return rows
 
-# %% ../../nbs/study/tables.ipynb #0ddfe9d4
+
 def across_rows(
-    study: Study,
-    names,                # of `ROWS`
-    metric: str = "region_error",
-    datas=TABLE1_DATA,
-    seeds=range(3),
-) -> list:                # rows of text, the first one the titles
+    study: Study, names, metric: str = "region_error", datas=TABLE1_DATA, seeds=range(3),
+) -> list:
     "Trained on one data set, judged on another: a row for each method and training set."
     rows = [("", "trained on", *(f"judged on {on}" for on in datas))]
     for name in names:
@@ -284,16 +262,16 @@ DEPARTURES = (
     ("γ", "not stated; 12 in public code", "12", ("margin3",)),
     ("Gram matrix", "not stated", "of each picture, divided by C·H·W",
      "09: other divisors, in numbers; in colours: not measured"),
-    ("features Φ", "VGG19", "VGG19 in `PAPER`; EfficientNet-Lite0, which installs with pip, in `SMALL` "
-     "and `TINY`", "not measured: VGG19's weights were not at hand"),
+    ("features Φ", "VGG19",
+     "VGG19 in `PAPER`; EfficientNet-Lite0, which installs with pip, in `SMALL` and `TINY`", "not measured: VGG19's weights were not at hand"),
     ("appearance a(·)", "random noise for each channel; ±50 in public code",
      "one offset for each channel, ±50 grey levels", ("appearance0", "appearance1")),
     ("warp s(·)", "thin-plate spline; strength not stated",
      "3 × 3 control points, ±0.15 of the side", ("warp05", "warp25")),
     ("outside the bent reference", "black, in its figure",
      "black in `PAPER`; the border's colour in `SMALL` and `TINY`", ("black",)),
-    ("outlines", "an outline extractor", "XDoG, σ drawn at random; drawn sets have lines of their own",
-     "02, by eye; in colours: not measured"),
+    ("outlines", "an outline extractor",
+     "XDoG, σ drawn at random; drawn sets have lines of their own", "02, by eye; in colours: not measured"),
     ("normalisation in G", "not stated", "InstanceNorm", "05: without it, weights die out"),
     ("first W_q, W_k, W_v", "not stated", "N(0, 1/d)", "06, 07: the logits are alive at step 0"),
     ("positions", "16×16 in public code, at 256²", "16×16, at every size", ("positions8",)),
@@ -304,11 +282,8 @@ DEPARTURES = (
     ("weights used in the end", "not stated", "an exponential average over the steps", ("raw",)),
 )
 
-# %% ../../nbs/study/tables.ipynb #28fb5c1f
-def departure_rows(
-    study: Study,
-    seeds=range(3),
-) -> list:         # rows of text, the first one the titles
+
+def departure_rows(study: Study, seeds=range(3)) -> list:
     "Each choice of this project where the paper is silent or was not followed, and what it costs."
     rows = [("part", "the paper", "here", "measured: region error against all five losses")]
     for part, paper, here, what in DEPARTURES:
