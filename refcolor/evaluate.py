@@ -73,7 +73,7 @@ def region_accuracy(
     return (error < bound).float().masked_fill(error.isnan(), math.nan)
 
 # %% ../nbs/12_evaluate.ipynb #b503ba2c
-MEAN_COLOUR = (20 + 255) / 2 / 127.5 - 1     # of `data.palette_of`, in [-1, 1]
+MEAN_COLOUR = (20 + 255) / 2 / 127.5 - 1     # of `palette_of`, in [-1, 1]
 
 
 def constant_answer(

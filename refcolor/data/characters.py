@@ -262,16 +262,10 @@ def split_seeds(
         seed += 1
     return seeds
 
-# %% ../../nbs/01_characters.ipynb #02c4afde
+# %% ../../nbs/01_characters.ipynb #c7a24675
 GENERATED = (*STYLES, "openmoji")   # sets that are drawn here, from what pip installed
 
 
-def _parts_of(name: str) -> tuple:
-    "The names of the parts of a generated set; the part map labels part k as 2 + k."
-    if name == "openmoji": return EMOJI_PARTS
-    return tuple(PART_NAMES.get(slot, slot) for slot in STYLES[name].slots)
-
-# %% ../../nbs/01_characters.ipynb #c7a24675
 class Characters:
     "A split of a generated data set, read from its cache."
     draws = 0   # uniform numbers of a sample in `batch`: what is drawn needs no crop
@@ -280,12 +274,12 @@ class Characters:
                  name: str,     # data set
                  folder: Path,  # written by `render_split`
                 ):
-        self.name, self.style = name, STYLES.get(name)
-        self.seeds = json.loads((folder / "seeds.json").read_text())
+        self.name, self.seeds = name, json.loads((folder / "seeds.json").read_text())
         self.images, self.lines, self.parts = (np.load(folder / f"{k}.npy", mmap_mode="r")
                                                for k in ("images", "lines", "parts"))
         self.size = self.images.shape[-1]
-        self.part_labels = {part: 2 + k for k, part in enumerate(_parts_of(name))}
+        parts = EMOJI_PARTS if name == "openmoji" else STYLES[name].slots
+        self.part_labels = {PART_NAMES.get(part, part): 2 + k for k, part in enumerate(parts)}
 
     def __len__(self) -> int: return len(self.seeds)
 

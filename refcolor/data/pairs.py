@@ -196,7 +196,7 @@ def sources_of(
 
 
 def open_sources(
-    data: str,                      # a data set of 01_characters
+    data: str,                      # of `dataset_names()`
     size: int,                      # side of the square pictures, pixels
     n: int,
     root: Path | None = None,       # the data set's folder, where it has one
@@ -245,7 +245,7 @@ class BentReference(CrossReference):
 
     def batch(self,
               index,      # which pairs: ints (b,)
-             ):           # evaluate.Pairs
+             ) -> Pairs:
         "The pairs at `index`."
         pairs, config = super().batch(index), DataConfig(padding="border")
         noise = uniform(0, 1, index, noise_size(config))[:, 3:].reshape(len(index), -1, 2)

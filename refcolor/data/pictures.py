@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shutil
-import struct
 import sys
 import warnings
 import zlib
@@ -20,7 +19,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,10 +84,10 @@ def read_picture(
     "Decode a picture from anywhere; raises `UserError`, one line, whatever is wrong with it."
     if isinstance(source, Image.Image): return on_white(source)
     path = isinstance(source, (str, os.PathLike))
-    if path and not exists(source): raise UserError(f"{role}: no such file: {source}")
-    if path and isdir(source):
+    if path and not os.path.exists(source): raise UserError(f"{role}: no such file: {source}")
+    if path and os.path.isdir(source):
         raise UserError(f"{role}: {source} is a folder, not an image file")
-    if path and not isfile(source):       # a device, a pipe
+    if path and not os.path.isfile(source):       # a device, a pipe
         raise UserError(f"{role}: {source} is no ordinary file")
     name = source if path else name or "the file"
     if isinstance(source, bytes): source = io.BytesIO(source)
@@ -137,7 +135,7 @@ def list_pictures(
         for name in sorted(names):
             if name in folders: yield from walk(f"{folder}/{name}", f"{prefix}{name}/")
             else: yield prefix + name
-    if not isdir(folder): raise UserError(f"{option} {folder}: no such folder")
+    if not os.path.isdir(folder): raise UserError(f"{option} {folder}: no such folder")
     try: yield from walk(os.fspath(folder), "")
     except OSError as e:
         raise UserError(f"{option}: cannot list {e.filename}: {e.strerror}") from None
@@ -260,7 +258,7 @@ class PixelCache:
         data = pixels.tobytes()
         try:
             os.pwrite(self._files[0], data, i * self.slot)
-            os.pwrite(self._files[1], struct.pack("=II", zlib.crc32(data), stamp), i * 8)
+            os.pwrite(self._files[1], np.array([zlib.crc32(data), stamp], np.uint32), i * 8)
         except OSError: self.full = True
 
     def __reduce__(self): return PixelCache, self._made     # a worker process opens its own
@@ -268,11 +266,6 @@ class PixelCache:
     def __del__(self):
         for handle in self.__dict__.get("_files", ()): os.close(handle)
 
-
-def _stamp(*paths: Path) -> int:
-    "A number, never 0, that changes when a file changes; raises `OSError` if one is not there."
-    stats = [os.stat(path) for path in paths]
-    return zlib.crc32(str([(s.st_size, s.st_mtime_ns) for s in stats]).encode()) | 1
 
 # %% ../../nbs/data/pictures.ipynb #b161971a
 def crop_and_flip(
@@ -324,9 +317,11 @@ class PictureReader:
         source, path = self.source, self.source.paths[i]
         if self.cache is None: return read_square(source, path, self.side)
         files = [path] + ([source.drawing(path)] if source.drawing else [])
-        try: stamp = _stamp(*(source.root / f for f in files))
+        try: stats = [os.stat(source.root / f) for f in files]
         except OSError as e:
             raise UserError(f"picture: cannot read {e.filename}: {e.strerror}") from None
+        # changes when a file changes, and is never 0
+        stamp = zlib.crc32(str([(s.st_size, s.st_mtime_ns) for s in stats]).encode()) | 1
         pixels = self.cache.get(i, stamp)
         if pixels is None:
             pixels = read_square(source, path, self.side)
@@ -340,16 +335,12 @@ class PictureReader:
             if j in self.broken: continue
             self._tried += 1
             try: return self.read(j)
-            except UserError as e: self._leave_out(j, str(e))
+            except UserError as e: reason = self.broken[j] = str(e)
+            bad = len(self.broken)
+            if self.strict: raise UserError(f"{reason} (--strict)")
+            if bad > max(10, self._tried / 10):
+                raise UserError(f"data: {bad} of the first {self._tried} pictures are broken, "
+                                f"the last one: {reason}")
+            if bad <= 20 or bad % 100 == 0:
+                print(f"data: left out, {bad} so far: {reason}", file=sys.stderr, flush=True)
         raise UserError(f"data: none of {n} pictures is readable: {self.broken[i]}")
-
-    def _leave_out(self, j: int, reason: str):
-        "Remember and name a broken file; raises `UserError` if strict, or if there are too many."
-        self.broken[j] = reason
-        n = len(self.broken)
-        if self.strict: raise UserError(f"{reason} (--strict)")
-        if n > max(10, self._tried / 10):
-            raise UserError(f"data: {n} of the first {self._tried} pictures are broken, "
-                            f"the last one: {reason}")
-        if n <= 20 or n % 100 == 0:
-            print(f"data: left out, {n} so far: {reason}", file=sys.stderr, flush=True)
