@@ -150,7 +150,7 @@ def colour_around(
     return (reference - colour).abs().amax(0) < tolerance
 
 # %% ../nbs/14_colorize.ipynb #13159010
-def _cells(region: Tensor, x: float, y: float, side: int, least: float) -> Tensor:
+def _covered_cells(region: Tensor, x: float, y: float, side: int, least: float) -> Tensor:
     "The positions of a grid that a region covers by at least `least`, and that under the point."
     cells = F.adaptive_avg_pool2d(region[None, None].float(), side).flatten() >= least
     cells[cell_at(x, y, side)] = True
@@ -166,15 +166,15 @@ def hint_mask(
     "Hints as a mask for the logits; where two meet, the later one counts. Raises `UserError`."
     mask = torch.zeros(positions ** 2, len(references) * positions ** 2)
     paper = sketch[0, 0] > 0.5
-    for x, y, u, v, k in _checked(hints, len(references)):
+    for x, y, u, v, k in _parse_hints(hints, len(references)):
         allowed = torch.zeros(len(references), positions ** 2, dtype=torch.bool)
-        allowed[k] = _cells(colour_around(references[k][0], u, v), u, v, positions, 0.5)
+        allowed[k] = _covered_cells(colour_around(references[k][0], u, v), u, v, positions, 0.5)
         row = torch.zeros(allowed.numel()).masked_fill(~allowed.flatten(), -torch.inf)
-        mask[_cells(part_around(paper, x, y), x, y, positions, 0.3)] = row
+        mask[_covered_cells(part_around(paper, x, y), x, y, positions, 0.3)] = row
     return mask
 
 
-def _checked(hints, references: int):
+def _parse_hints(hints, references: int):
     "Each hint as (x, y, x', y', k); raises `UserError` that names one that is none."
     for i, hint in enumerate(hints, 1):
         try:
@@ -239,7 +239,7 @@ def colorize(
         def moved(v, low, high): return ((v + 1) / 2 * (high - low) + low) / config.size * 2 - 1
         def point(x, y, b): return moved(x, b[0], b[2]), moved(y, b[1], b[3])
         hints = [(*point(x, y, box), (*point(u, v, boxes[k]), k))
-                 for x, y, u, v, k in _checked(hints, len(boxes))]
+                 for x, y, u, v, k in _parse_hints(hints, len(boxes))]
         mask = hint_mask(hints, view, views, config.positions).to(device)
     fake = generator(view.to(device), [r.to(device) for r in views], False, mask).fake[0].cpu()
     return full_size(fake, view[0], lines, box)

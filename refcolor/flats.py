@@ -41,7 +41,7 @@ def flow(
     return moving + rest * (1 - free)
 
 # %% ../nbs/app/flats.ipynb #474ee6e6
-def _papers(lines: Image.Image, coarsest: int) -> list:
+def _paper_pyramid(lines: Image.Image, coarsest: int) -> list:
     "Where there is no ink (h, w): at full size, at half, …, down to `coarsest` pixels."
     papers = [torch.from_numpy(np.asarray(lines) > 153)]
     while max(papers[-1].shape) > coarsest:
@@ -51,7 +51,7 @@ def _papers(lines: Image.Image, coarsest: int) -> list:
     return papers
 
 
-def _finer(state: Tensor, paper: Tensor, steps: int, last: bool):
+def _double(state: Tensor, paper: Tensor, steps: int, last: bool):
     "Double the size: (first row, rows of the new state), strip by strip."
     h, w = paper.shape
     rows = max(16, 2 ** 18 // w // 2 * 2)
@@ -77,7 +77,7 @@ def _enlarged(state: Tensor, finer: list, steps: int):
     "The finest state, strip by strip, from the coarsest: (first row, rows)."
     if not finer: yield 0, state
     for level, paper in reversed(list(enumerate(finer))):
-        strips = _finer(state, paper, steps, last=level == 0)
+        strips = _double(state, paper, steps, last=level == 0)
         if level == 0: yield from strips
         else:
             state = torch.empty(4, *paper.shape)
@@ -95,7 +95,7 @@ def colour_between_lines(
     ink = (seen + 1) / 2
     trust = ink.clamp(min=0.1) ** 4
     colour = ((fake + 1) / 2 / ink.clamp(min=0.3)).clamp(max=1)
-    *finer, coarsest = _papers(lines, max(seen.shape[1:]) * 3 // 2)
+    *finer, coarsest = _paper_pyramid(lines, max(seen.shape[1:]) * 3 // 2)
     state = F.interpolate(torch.cat([colour * trust, trust])[None], size=coarsest.shape,
                           mode="bilinear", antialias=True)[0]
     state = flow(state, coarsest, 1, not finer)

@@ -49,8 +49,9 @@ def test_the_script_and_the_style_are_clean(node):
     node("--check", "explorer.mjs")
     script, style, python = ((ROOT / f"refcolor/app/explorer.{kind}").read_text() for kind in ("js", "css", "py"))
     assert max(map(len, (script + style).splitlines())) <= 100
+    script = re.sub("(?<!:)//.*", "", script)                                # without comments
     for word in ("console.", "debugger", "fetch(", "import ", "XMLHttp", "eval(", "innerHTML", "var ", " == ", " != "):
-        assert word not in re.sub("//.*", "", script), word
+        assert word not in script, word
     assert re.findall(r"https?:[^\"]*", script + style) == ["http://www.w3.org/2000/svg"]
     names = re.findall(r"^(?:export |async )*(?:function|const) (\w+)", script, re.M)
     assert len(names) == len(set(names)) > 30 and not [n for n in names if len(re.findall(rf"\b{n}\b", script)) < 2]
