@@ -1,4 +1,4 @@
-# refcolor: `make demo` and `make test` need nothing but Python >= 3.10 and a network or package cache.
+# refcolor: `make demo` and `make test` need nothing but Python >= 3.11 and a network or package cache.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -9,14 +9,19 @@ export PYTHONUNBUFFERED = 1
 help:           ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-# the constraints keep pip from replacing a CPU build of torch by a CUDA build of several GB
+# The constraints keep a CPU build of torch where pip finds one. Elsewhere on Linux the same pin is the CUDA build, of
+# several GB: TORCH=cpu takes torch and torchvision from PyTorch's index of CPU builds.
+CPU_INDEX = URL
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
 $(VENV)/.installed: constraints.txt settings.ini setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "refcolor needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "refcolor needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(if $(filter cpu,$(TORCH)),$(PIP) --index-url $(CPU_INDEX) torch torchvision)
+	$(PIP) -e '.[dev]'
 	@touch $@
 
-install: $(VENV)/.installed  ## set up .venv
+install: $(VENV)/.installed  ## set up .venv; TORCH=cpu: with PyTorch's CPU build
 
 demo: install   ## train TINY on avatars, evaluate on unseen pairs, draw the pictures: runs/demo
 	$(BIN)/refcolor demo --out runs/demo

@@ -1,4 +1,4 @@
-"""Make nbval understand nbdev: directives, cleaned notebooks, widget outputs."""
+"""Make nbval understand nbdev: directives, cleaned notebooks, widget outputs, exercises."""
 import os
 import re
 from configparser import ConfigParser
@@ -12,20 +12,48 @@ _FLAGS = set(_cfg["DEFAULT"].get("tst_flags", "notest").split())
 _DIRECTIVE = re.compile(r"^#\s*\|\s*(.+?)\s*$", re.M)
 
 
+def _flags(src): return {d.split()[0] for d in _DIRECTIVE.findall(src)}
+
+
 def _skipped(src):
     "True if an nbdev directive says this cell is not run in tests"
-    for d in _DIRECTIVE.findall(src):
-        if re.fullmatch(r"eval:\s*false", d, re.I) or d.split()[0] in _FLAGS: return True
-    return "nbdev_export(" in src
+    return (_flags(src) & (_FLAGS - {"exercise"}) or re.search(r"^#\s*\|\s*eval:\s*false", src, re.M | re.I)
+            or "nbdev_export(" in src)
+
+
+def _solved(cell, following):
+    "The solution in place of the student's lines, and the exercise's own check."
+    text = next((c.source for c in following if c.cell_type == "markdown"), "")
+    solution = re.search(r"<details>.*?```python\n(.*?)```", text, re.S)
+    return solution[1] + cell.source.split("# --- check ---", 1)[1] if solution else "raise LookupError('no solution')"
+
+
+_FAILS = """try:
+{}
+except Exception: pass
+else: raise AssertionError("this exercise passes unsolved")"""
 
 
 def pytest_collection_modifyitems(items):
+    """Cells of exercises, in the kernel that runs their notebook: each must fail as it stands, and then its check
+    must pass with the solution that is folded below it."""
+    found = []
     for it in items:
+        found.append(it)
         cell = getattr(it, "cell", None)
         if cell is None: continue
         if _skipped(cell.source): it.options["skip"] = True
         # nbdev_clean removes execution counts; nbval takes such a cell for one never run
         if cell.execution_count is None: cell.execution_count = 0
+        if "exercise" not in _flags(cell.source): continue
+        cells = it.parent.nb.cells
+        solved = _solved(cell, cells[next(i for i, c in enumerate(cells) if c is cell) + 1:])
+        cell.source = _FAILS.format(re.sub("^", "    ", cell.source, flags=re.M))
+        it.options.update(check=False, check_exception=False)
+        found.append(type(it).from_parent(
+            it.parent, name=f"{it.name} solved", cell_num=it.cell_num, options=it.options,
+            cell=type(cell)(cell_type="code", source=solved, outputs=[], execution_count=0, metadata={})))
+    items[:] = found
 
 
 def pytest_configure(config):
@@ -54,11 +82,12 @@ def pytest_configure(config):
 # A notebook takes at most 60 s on two quiet cores, and is marked if it takes longer. The run fails at three times
 # that: wall time on a machine that does something else, too, says little (12 s of 10_train once took 95 s).
 SECONDS, FAILS = 60, 180
-_seconds = {}
+_seconds, _exercises = {}, []
 
 
 def pytest_runtest_logreport(report):
     name = report.nodeid.split("::")[0]
+    if report.nodeid.endswith(" solved") and report.when == "call" and report.passed: _exercises.append(name)
     if name.endswith(".ipynb"): _seconds[name] = _seconds.get(name, 0) + report.duration
 
 
@@ -67,5 +96,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def pytest_terminal_summary(terminalreporter):
+    if not _seconds: return
     for name, s in sorted(_seconds.items()):
         terminalreporter.write_line(f"{s:6.1f} s  {name}{'   over 60 s' if s > SECONDS else ''}")
+    terminalreporter.write_line(f"{len(_exercises)} exercises fail as they stand and pass solved")

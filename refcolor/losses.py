@@ -92,11 +92,13 @@ def generator_losses(
     phi: FeatureNetwork,
     margin: float = 12.,      # γ
     gan_mode: str = "lsgan",  # or "vanilla"
+    correspondence_loss=triplet_loss,  # L_tr: (logits, grid, margin) -> ()
 ) -> dict:                    # tr, rec, adv, perc, style: each ()
     "The five terms of Eq. 11, unweighted; raises `ValueError` where a term does."
     with torch.no_grad(): features_target = phi(target)
     features_fake = phi(fake)
-    return dict(tr=fake.new_zeros(()) if logits is None else triplet_loss(logits, grid, margin),
+    zero = fake.new_zeros(())
+    return dict(tr=zero if logits is None else correspondence_loss(logits, grid, margin),
                 rec=reconstruction_loss(fake, target),
                 adv=gan_loss(scores, True, gan_mode),
                 perc=perceptual_loss(features_fake, features_target),

@@ -27,14 +27,6 @@ from refcolor.generator import load_generator
 TINY = Path(refcolor.__file__).parent / "weights" / "tiny"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     "TINY's weights, and the same with noise added: somebody's own folders."

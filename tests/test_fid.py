@@ -17,14 +17,6 @@ from refcolor.core import UserError
 from refcolor.show import to_tensor
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)            # two spin in vain where other tests run beside
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     "A folder with pytorch-fid's architecture, seeded random weights, in the file format of the real ones."

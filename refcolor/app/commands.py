@@ -32,12 +32,13 @@ from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_data
                                     open_dataset, report_lines)
 from ..data.pairs import PARTS, CrossReference
 from ..data.pictures import list_pictures, read_picture
+from ..engine.callbacks import TensorBoard
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
 from ..evaluate import evaluate
 from ..generator import load_generator
 from ..show import image_rows, progress, save_figure, titled_sheet
-from ..train import Learner, TensorBoard
+from ..train import Learner
 
 # %% ../../nbs/app/commands.ipynb #57232a0a
 def demo_pictures(

@@ -142,7 +142,7 @@ def step_learner(
 # %% ../../nbs/engine/scale.ipynb #96b990bb
 def _generator_alone(learner: Learner) -> Callable:
     "G's forward and backward pass, and nothing else."
-    part, = learner.steps[0]
+    part, = learner.batches[0]
     part = type(part)(*(x.to(learner.device) for x in part))
     def f():
         with learner.autocast(): fake, logits = learner.generator(part.sketch, part.reference)
@@ -152,7 +152,7 @@ def _generator_alone(learner: Learner) -> Callable:
 
 def _features_alone(learner: Learner) -> Callable:
     "Φ on target and fake, and the gradient at the fake."
-    (_, target, _, _), = learner.steps[0]
+    (_, target, _, _), = learner.batches[0]
     target = target.to(learner.device)
     def f():
         fake = target.clone().requires_grad_()
@@ -164,7 +164,7 @@ def _features_alone(learner: Learner) -> Callable:
 
 def _discriminator_alone(learner: Learner) -> Callable:
     "D's own step, and its scores of the fake with the gradient there."
-    part, = learner.steps[0]
+    part, = learner.batches[0]
     part = type(part)(*(x.to(learner.device) for x in part))
     def f():
         learner.discriminator_step([part], [part.target])
@@ -180,7 +180,7 @@ def step_cases(preset: Preset, batch: int = 2) -> dict:   # name -> function
     learner = step_learner(preset, batch)
     cases = {"generator forward + backward": _generator_alone(learner), "step, lite0": learner.step,
              "discriminator": _discriminator_alone(learner), "lite0": _features_alone(learner),
-             "augmentation": lambda: learner.steps[0],
+             "augmentation": lambda: learner.batches[0],
              "Adam, average": lambda: (learner.opt_g.step(), learner.opt_d.step(),
                                        learner.update_average())}
     fast = step_learner(preset, batch, "bf16")
@@ -285,7 +285,7 @@ def keep_freed_memory(
 def _two_forwards(learner: Learner) -> Callable:
     "A step that runs G once for D and once more for G."
     def f():
-        part, = learner.steps[0]
+        part, = learner.batches[0]
         with torch.no_grad(): learner.paint(part)
         learner.step()
     return f

@@ -27,13 +27,14 @@ from ..core import (Preset, UserError, code_digest, load_result, preset_from_dic
 from ..data.characters import STYLES
 from ..data.datasets import open_dataset
 from ..data.pairs import BentReference, EmojiPeople, SelfReference, sources_of
+from ..engine.callbacks import Callback
 from ..evaluate import constant_answer, mean_of, measure_all, score
 from ..fid import feature_extractor
 from ..generator import GeneratorOutput
-from ..losses import generator_losses, total_loss
+from ..losses import total_loss
 from ..sketch import xdog
 from ..tps import pixel_centres
-from ..train import Callback, Learner, faded_lambdas, make_triple
+from ..train import Learner, make_triple
 from ..triplet import triplet_loss
 
 # %% ../../nbs/study/rows.ipynb #dbf6c3da
@@ -212,10 +213,7 @@ def branch_conflict(
     try: fake, logits = learner.generator(triple.sketch, triple.reference)
     finally:
         for hook in hooks: hook.remove()
-    t, D = learner.preset.train, learner.discriminator.requires_grad_(False)
-    terms = generator_losses(fake, triple.target, logits, triple.grid, D(fake, triple.sketch),
-                             learner.phi, t.margin, t.gan_mode)
-    loss = total_loss(terms, faded_lambdas(t, learner.steps_done, learner.phi.name))
+    loss = total_loss(*learner.losses(triple, fake, logits))
     slopes = torch.autograd.grad(loss, [at[k] for k in "qkvc"], allow_unused=True)
     q, k, v, c = (torch.zeros(1) if s is None else s.flatten() for s in slopes)
     def cosine(a, b):
