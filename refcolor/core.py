@@ -189,22 +189,24 @@ def code_digest(
     while left:
         name = left.pop()
         if name not in files: code[name] = None; continue            # of another version
-        tree = ast.parse(files[name].read_text(encoding="utf-8"))
-        code[name] = _meaning(tree)
         inside = name if files[name].stem == "__init__" else name.rpartition(".")[0]
-        left |= _imported(tree, f"refcolor.{inside}".rstrip(".")) & files.keys() - code.keys()
+        source = files[name].read_text(encoding="utf-8")
+        code[name], imported = _read(source, f"refcolor.{inside}".rstrip("."))
+        left |= imported & files.keys() - code.keys()
     return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _imported(tree: ast.AST, package: str) -> set:
-    "What a module imports of the package, perhaps only inside of a function; and names in it."
-    found = set()
+@lru_cache
+def _read(source: str, package: str) -> tuple:
+    "What a module does, and what it imports of refcolor, perhaps only within a function."
+    tree, found = ast.parse(source), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import): found |= {alias.name for alias in node.names}
         if not isinstance(node, ast.ImportFrom): continue
         name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
         found |= {name, *(f"{name}.{alias.name}" for alias in node.names)}
-    return {m.removeprefix("refcolor.") for m in found if m.startswith("refcolor.")}
+    found = {m.removeprefix("refcolor.") for m in found if m.startswith("refcolor.")}
+    return _meaning(tree), found
 
 
 def _meaning(node) -> str:

@@ -24,7 +24,9 @@ from refcolor.data.characters import DEFAULT_N, emoji_code, emoji_groups, shape_
 from refcolor.data.datasets import open_dataset
 from refcolor.data.pictures import Samples
 from refcolor.data.pairs import CrossReference
+from refcolor import evaluate
 from refcolor.evaluate import bootstrap_interval, mean_of, region_means
+from refcolor.fid import frechet_from_features
 from refcolor.losses import generator_losses
 from refcolor.triplet import correspondence, triplet_loss
 from refcolor.data.pairs import BentReference, EmojiPeople
@@ -48,6 +50,16 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "REFCOLOR_PROGRESS": "0"}
 RESULTS = Path(__file__).parents[1] / "nbs" / "results"
 
 
+JUDGING, JUDGED = runs.judging_probe, {}
+
+
+def judged_once(study, name, datasets):
+    "Fixed weights are judged once on a set, not with every row: it takes longer than to train one."
+    key = study.on or study.data, ROWS[name].untrained, len(datasets["test"])
+    if key not in JUDGED: JUDGED[key] = JUDGING(study, name, datasets)
+    return JUDGED[key]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def little():
     "TINY is LITTLE here, for the command line, too."
@@ -55,6 +67,7 @@ def little():
         patch.setitem(PRESETS, "TINY", LITTLE)
         for split in ("valid", "test"): patch.setitem(DEFAULT_N, split, 16)
         for name in ("PROBE_STEPS", "PROBE_PAIRS"): patch.setattr(runs, name, 2)
+        patch.setattr(runs, "judging_probe", judged_once)
         torch.set_num_threads(1)
         yield
 
@@ -372,19 +385,21 @@ CHANGED = {
 }
 
 
-@pytest.mark.parametrize("file", CHANGED)
-def test_whatever_a_result_depends_on_is_in_its_digest(file, tmp_path):
+def test_whatever_a_result_depends_on_is_in_its_digest(tmp_path):
     "The flow baseline, XDoG's constants, the Fréchet formula, the judges; not a comment, and not the page."
-    package, (old, new) = tmp_path / "refcolor", CHANGED[file]
+    package = tmp_path / "refcolor"
     shutil.copytree(Path(rows.__file__).parents[1], package, ignore=shutil.ignore_patterns("weights", "*.js", "__pycache__"))
-    source = (package / file).read_text(encoding="utf-8")
-    (package / file).write_text(source + "# a comment\n", encoding="utf-8")
+    def digest():
+        code_digest.cache_clear()
+        return code_digest(*ROOTS, package=package)
     (package / "app" / "cli.py").write_text("")
-    assert code_digest(*ROOTS, package=package) == code_digest(*ROOTS)
-    assert old in source
-    code_digest.cache_clear()
-    (package / file).write_text(source.replace(old, new), encoding="utf-8")
-    assert code_digest(*ROOTS, package=package) != code_digest(*ROOTS)
+    assert digest() == code_digest(*ROOTS)
+    for file, (old, new) in CHANGED.items():
+        source = (package / file).read_text(encoding="utf-8")
+        assert old in source, file
+        for text, same in ((source + "# a comment\n", True), (source.replace(old, new), False), (source, True)):
+            (package / file).write_text(text, encoding="utf-8")
+            assert (digest() == code_digest(*ROOTS)) == same, file
 
 
 def probe_of(row="full", seed=0, **changes):
@@ -408,6 +423,19 @@ def test_a_changed_mutant_changes_the_probe_of_its_row_and_of_no_other(monkeypat
     first = {row: probe_of(row) for row in ("same_place", "full")}
     monkeypatch.setitem(MUTANTS, "same_place", lambda logits, grid, margin, qkv: triplet_loss(logits, grid, margin) * 2)
     assert {row: same_probe(probe, probe_of(row)) for row, probe in first.items()} == {"same_place": False, "full": True}
+
+
+@pytest.mark.parametrize("name, module, part, change", [
+    ("full", evaluate, "frechet_from_features", lambda x, y: 1.01 * frechet_from_features(x, y)),
+    ("copy", evaluate, "region_means", lambda image, *more: region_means(0.99 * image, *more)),
+    ("flow", rows, "xdog", lambda image: xdog(image, tau=0.9))], ids=["Fréchet distance", "region error", "flow"])
+def test_a_probe_differs_where_judging_does(name, module, part, change, monkeypatch):
+    study = Study(LITTLE)
+    judge = lambda: JUDGING(study, name, {"test": open_dataset("avatars", split="test", size=32)})
+    first = judge()
+    assert first["psnr"] > 0 and same_probe(first, judge())
+    monkeypatch.setattr(module, part, change)
+    assert not same_probe(first, judge())
 
 
 def test_probes_are_compared_to_four_digits():

@@ -1,6 +1,7 @@
 """The weights that the package ships: the numbers in their file are theirs."""
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import refcolor
 from refcolor.colorize import default_weights
 from refcolor.evaluate import mean_of, measure
 from refcolor.generator import load_generator
-from refcolor.study.ship import SHIPPED_DATA, model_card, unseen_pairs
+from refcolor.core import code_digest, load_result, processor
+from refcolor.study import ship
+from refcolor.study.ship import SHIP_ROOTS, SHIPPED_DATA, model_card, recheck_weights, unseen_pairs
 
 FOLDER = Path(refcolor.__file__).parent / "weights" / "small"
 
@@ -37,3 +40,18 @@ def test_the_files_belong_together_and_are_the_default(result):
     assert default_weights() == FOLDER and weights.stat().st_size <= 8e6
     assert (FOLDER / "README.md").read_text(encoding="utf-8") == model_card(result)
     assert json.loads((FOLDER / "preset.json").read_text(encoding="utf-8")) == result["preset"]
+
+
+def test_a_recheck_judges_the_weights_again_and_stamps_the_card(result, tmp_path, monkeypatch):
+    folder = tmp_path / "small"
+    shutil.copytree(FOLDER, folder)
+    def write(**probe):
+        stale = result | {"digest": "0" * 12, "probe": result["probe"] | {"processor": processor()} | probe}
+        (folder / "result.json").write_text(json.dumps(stale))
+    monkeypatch.setattr(ship, "PROBE_PAIRS", 2)
+    write(judging=ship.weights_probe(load_generator(FOLDER))["judging"])
+    assert recheck_weights(folder) == "as they were, and current again"
+    now = load_result(folder / "result.json")
+    assert not now["stale"] and now["digest"] == code_digest(*SHIP_ROOTS) and (folder / "README.md").read_text("utf-8") == model_card(now)
+    write(judging={"avatars_psnr": 1.})
+    assert recheck_weights(folder) == "different today: --again runs them anew" and load_result(folder / "result.json")["stale"]

@@ -261,7 +261,7 @@ DEPARTURES = (
      "all other positions inside the picture; a hinge for each, then their mean", "not measured"),
     ("γ", "not stated; 12 in public code", "12", ("margin3",)),
     ("Gram matrix", "not stated", "of each picture, divided by C·H·W",
-     "09: other divisors, in numbers; in colours: not measured"),
+     "10: other divisors, in numbers; in colours: not measured"),
     ("features Φ", "VGG19",
      "VGG19 in `PAPER`; EfficientNet-Lite0, which installs with pip, in `SMALL` and `TINY`", "not measured: VGG19's weights were not at hand"),
     ("appearance a(·)", "random noise for each channel; ±50 in public code",
