@@ -1,16 +1,22 @@
 """A hook of mkdocs: one page per module, made from signatures, docstrings and docments."""
 import importlib
 import inspect
+import posixpath
 import re
+from configparser import ConfigParser
 from pathlib import Path
 
 from fastcore.docments import docments
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
-# the module is named in the notebook: that of 16_results is `reproduce`
-MODULES = {p.stem: re.search(r"#\| default_exp (\w+)", p.read_text(encoding="utf-8"))[1] for p in NOTEBOOKS}
+NBS = ROOT / "nbs"
+# module -> its notebook, in the one order of settings.ini; what exports no names has no page
+_cfg = ConfigParser(delimiters=["="], interpolation=None)
+_cfg.read(ROOT / "settings.ini", encoding="utf-8")
+_FOUND = {m[1]: p.relative_to(NBS).with_suffix("").as_posix() for p in sorted(NBS.rglob("*.ipynb"))
+          if (m := re.search(r"#\| default_exp ([\w.]+)", p.read_text(encoding="utf-8")))}
+MODULES = {name: _FOUND[name] for name in _cfg["DEFAULT"]["order"].split() if "__" not in name}
 
 
 def _name(annotation) -> str:
@@ -37,11 +43,10 @@ def _table(thing) -> list:
     return ["", "| | type | default | |", "|---|---|---|---|", *rows] if rows else []
 
 
-def page(notebook: str) -> str:
+def page(name: str) -> str:
     "The API of one module as markdown."
-    name = MODULES[notebook]
     module = importlib.import_module(f"refcolor.{name}")
-    lines = [f"# refcolor.{name}", "", f"Explained in [{notebook}](../{notebook}.ipynb).", ""]
+    lines = [f"# refcolor.{name}", "", f"Explained in [{MODULES[name]}](../{MODULES[name]}.ipynb).", ""]
     for name in module.__all__:
         thing = getattr(module, name)
         lines += [f"## {name}", ""]
@@ -54,17 +59,22 @@ def page(notebook: str) -> str:
 
 
 def on_files(files, config):
-    for notebook in MODULES:
-        files.append(File.generated(config, f"api/{MODULES[notebook]}.md", content=page(notebook)))
+    for name in MODULES: files.append(File.generated(config, f"api/{name}.md", content=page(name)))
     return files
 
 
 def on_config(config):
-    config.nav.append({"Reference": [{n: f"api/{n}.md"} for n in MODULES.values()]})
+    config.nav.append({"Reference": [{name: f"api/{name}.md"} for name in MODULES]})
     return config
 
 
 def on_post_page(output, page, config):
-    "Links between notebooks, which work in JupyterLab and on GitHub, as links between pages."
+    "Links between notebooks, which work in JupyterLab and on GitHub, as links between pages: each is one folder deeper."
+    here = posixpath.dirname(page.file.src_uri)
     up = "../" * page.url.count("/")
-    return re.sub(r'href="(?:\.\./)?(\d\d_\w+)\.ipynb"', rf'href="{up}\1/"', output)
+
+    def link(match):
+        target = posixpath.normpath(posixpath.join(here, match[1]))
+        return f'href="{up}{target}/{match[2]}"' if (NBS / f"{target}.ipynb").exists() else match[0]
+
+    return re.sub(r'href="([\w./]+)\.ipynb((?:#[^"]*)?)"', link, output)

@@ -26,11 +26,12 @@ def execute(path: Path):
         # an exercise fails until it is solved: its error is no output to show
         if c.cell_type == "code" and re.search(r"^#\|\s*exercise", c.source, re.M): c.outputs = []
     nbformat.write(nb, path)
-    print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{path.relative_to(ROOT)}: {time.monotonic() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
-    paths = [Path(p).resolve() for p in sys.argv[1:]] or sorted((ROOT / "nbs").glob("*.ipynb"))
+    paths = [Path(p).resolve() for p in sys.argv[1:]] or sorted(
+        p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
     for p in paths:
         execute(p)
         subprocess.run([Path(sys.executable).with_name("nbdev_clean"), "--fname", p], cwd=ROOT, check=True)

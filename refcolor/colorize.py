@@ -20,7 +20,7 @@ from torch import Tensor
 
 # %% ../nbs/14_colorize.ipynb #2bc82f7e
 from .core import UserError
-from .data.pictures import letterbox, on_white
+from .data.pictures import letterbox, read_picture
 from .flats import colour_between_lines, with_neighbours
 from .generator import Generator, load_generator
 from .show import to_image, to_tensor
@@ -85,10 +85,10 @@ def extract_lines(
 
 # %% ../nbs/14_colorize.ipynb #257b126d
 def is_line_art(
-    sketch: Image.Image,  # any mode
+    sketch,    # a path, or a picture of any mode
 ) -> bool:
     "Whether most of a picture is paper."
-    small = on_white(sketch)
+    small = read_picture(sketch)
     small.thumbnail((256, 256))
     return float((np.asarray(ink_of(small)) > 200).mean()) > 0.6
 
@@ -190,12 +190,12 @@ def _parse_hints(hints, references: int):
 
 # %% ../nbs/14_colorize.ipynb #e7e149fe
 def lines_of(
-    sketch: Image.Image,    # any size and mode
+    sketch,                 # a path, or a picture of any size and mode
     clean: bool = True,     # make paper white and ink dark
     extract: bool = False,  # it is a colour picture: draw its lines first
 ) -> Image.Image:           # mode L, ink dark on 255
     "The lines of a sketch; raises `UserError` if there are none."
-    sketch = on_white(sketch)
+    sketch = read_picture(sketch, "sketch")
     lines = extract_lines(sketch) if extract else ink_of(sketch, clean)
     if lines.getextrema()[0] <= 200: return lines
     raise UserError("sketch: it is blank, there is nothing to colour")
@@ -216,8 +216,8 @@ def full_size(
 # %% ../nbs/14_colorize.ipynb #10c67642
 @torch.no_grad()
 def colorize(
-    sketch: Image.Image,  # any size and mode
-    reference,            # a picture of any size and mode, or a list of several
+    sketch,               # a path, or a picture of any size and mode
+    reference,            # the same, or a list of several
     weights=None,         # a run's folder, a checkpoint, a Generator; None: `default_weights()`
     hints=(),             # [(x, y, (x', y'))], in [-1, 1] of the pictures; (x', y', k): reference k
     clean: bool = True,   # make the sketch's paper white and its ink dark
@@ -233,7 +233,7 @@ def colorize(
                         "hints or several references could use")
     lines = lines_of(sketch, clean, extract)
     small, box = network_view(lines, config.size)
-    squares, boxes = zip(*(letterbox(on_white(r), config.size) for r in references))
+    squares, boxes = zip(*(letterbox(read_picture(r, "reference"), config.size) for r in references))
     view, views, mask = to_tensor(small), [to_tensor(r) for r in squares], None
     if hints:
         def moved(v, low, high): return ((v + 1) / 2 * (high - low) + low) / config.size * 2 - 1

@@ -482,6 +482,23 @@ def test_without_noise_the_whole_picture_is_seen(size, tmp_path):
         assert torch.stack([red, green, blue])[:, ~inside].numel() == 0 or torch.stack([green, blue])[:, ~inside].min() > 0.45
 
 
+@pytest.mark.parametrize("size", [(60, 20), (20, 60), (31, 30), (40, 40), (300, 2)])
+def test_the_edge_of_a_picture_is_no_line(size, tmp_path):
+    "A grey picture has a blank sketch whatever its shape and window; one with a bar has the bar's, to the very edge."
+    grey, bar = Image.new("RGB", size, "grey"), Image.new("RGB", size, "white")
+    bar.paste("navy", (size[0] // 3, 0, size[0] * 2 // 3, size[1]))
+    grey.save(tmp_path / "1.png"), bar.save(tmp_path / "2.png")
+    d = Pictures("two", Source(tmp_path, Listing(["1.png", "2.png"])), 64, 8)
+    for noise in (None, *(torch.tensor([n, n]) for n in ([0., 0, 0, -1], [.9, .9, -1, 1], [-1., -1, .9, -1]))):
+        image, sketch, _ = d.batch([0, 1], noise)
+        assert sketch[0].min() > 0.99
+        assert size[1] == 2 or sketch[1].min() < 0
+    ink = sketch[1, 0] < 0
+    seen = (image[0, 0] < 0.9).any(1).nonzero()[:, 0]                 # the rows of the picture
+    assert size[1] == 2 or ink[seen].any(1).float().mean() > 0.9
+    assert xdog(image)[0].min() < 0 or size == (40, 40)               # else its edge would be a line
+
+
 def test_picture_and_drawing_stay_together(examples):
     "Random windows and mirrors move both alike: where the drawing has ink, the picture is dark."
     shoes = open_dataset("edges2shoes", examples / "edges2shoes", size=96, cache=False)
@@ -499,7 +516,7 @@ def test_a_keypoint_lands_where_its_pixel_went(size, tmp_path):
     ramp[..., 0], ramp[..., 1] = np.linspace(0, 255, w), np.linspace(0, 255, h)[:, None]
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
     points = np.random.default_rng(0).uniform(.25, .75, (20, 2)) * size
-    square, moved = letterboxed(tmp_path / "ramp.png", points, 96)
+    square, moved, _ = letterboxed(tmp_path / "ramp.png", points, 96)
     def error(at):
         value = torch.nn.functional.grid_sample(square[None], at[None, None].float(), align_corners=False)[0, :2, 0].T
         return (((value + 1) / 2).numpy() * (w - 1, h - 1) - points) / max(size) * 96      # pixels of the square

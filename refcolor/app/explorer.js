@@ -243,11 +243,11 @@ function listen(page, name, { area, heat }) {
 }
 
 function download(page, button) {
-  let asked = false;                                      // another view of this widget may have
-  button.addEventListener("click", () => { asked = true; page.model.send({ kind: "download" }); });
+  let sent = false;                                       // another view of this widget may have
+  button.addEventListener("click", () => { sent = true; page.model.send({ kind: "download" }); });
   page.model.on("msg:custom", (content, buffers) => {
-    if (!asked || content.kind !== "file") return;
-    asked = false;
+    if (!sent || content.kind !== "file") return;
+    sent = false;
     const href = URL.createObjectURL(new Blob([buffers[0]]));
     make("a", { download: content.name, href }).click();
   });

@@ -20,10 +20,9 @@ from torch import Tensor
 from ..augment import noise_size, self_reference, spatial_transform
 from ..core import DataConfig, UserError, uniform
 from .characters import GENERATED, STYLES, shape_key, true_answers
-from .datasets import Pictures, open_dataset
+from .datasets import Pictures, draw_sketch, open_dataset
 from .pictures import Samples, Source, letterbox, list_pictures, read_picture
 from ..show import to_tensor
-from ..sketch import xdog
 
 # %% ../../nbs/data/pairs.ipynb #678066bb
 class Pairs(NamedTuple):
@@ -156,14 +155,16 @@ def letterboxed(
     path: Path,
     points,      # (k, 2): x, y in pixels of the file
     size: int,   # side, pixels
-) -> tuple:      # picture (3, size, size) in [-1, 1], points (k, 2) in [-1, 1]
+) -> tuple:      # picture (3, size, size), points (k, 2), where the picture is
     "A picture as a square, and where its points went; raises `UserError`."
     image = read_picture(path)
     square, (left, top, right, bottom) = letterbox(image, size)
     scale = torch.tensor([right - left, bottom - top]) / torch.tensor(image.size)
     # pixel 0's centre lies half a pixel inside
     points = (torch.as_tensor(points).float() + 0.5) * scale + torch.tensor([left, top])
-    return to_tensor(square)[0], points / size * 2 - 1
+    inside = torch.zeros(size, size, dtype=torch.bool)
+    inside[top:bottom, left:right] = True
+    return to_tensor(square)[0], points / size * 2 - 1, inside
 
 # %% ../../nbs/data/pairs.ipynb #28463c38
 class Keypoints:
@@ -179,11 +180,13 @@ class Keypoints:
              ) -> Pairs:
         "The pairs at `index`."
         pairs = [self.pairs[i] for i in index]
-        source = [letterboxed(p.source, p.source_points, self.size) for p in pairs]
-        target = [letterboxed(p.target, p.target_points, self.size) for p in pairs]
-        image, reference = (torch.stack([picture for picture, _ in x]) for x in (source, target))
-        points = [(s, t) for (_, s), (_, t) in zip(source, target)]
-        return Pairs(xdog(image), reference, points=points, real=image)
+        image, source, inside = zip(*(letterboxed(p.source, p.source_points, self.size)
+                                      for p in pairs))
+        reference, target, _ = zip(*(letterboxed(p.target, p.target_points, self.size)
+                                     for p in pairs))
+        image = torch.stack(image)
+        return Pairs(draw_sketch(image, torch.stack(inside)), torch.stack(reference),
+                     points=list(zip(source, target)), real=image)
 
 # %% ../../nbs/data/pairs.ipynb #433d3bd2
 def sources_of(

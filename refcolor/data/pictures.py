@@ -201,7 +201,7 @@ def read_square(
     source: Source,
     path: str,       # one of source.paths
     side: int,       # pixels
-) -> np.ndarray:     # uint8 (3, side, side), or (4, side, side) with its drawing
+) -> np.ndarray:     # uint8 (4, side, side): the picture, and its drawing or where it is
     "A picture, letterboxed; raises `UserError`, one line that names a file."
     image = read_picture(source.root / path, enough=(side * (1 + source.halves), side))
     drawing = None
@@ -216,15 +216,14 @@ def read_square(
             raise UserError(f"sketch: cannot read {source.root / source.drawing(path)} with "
                             f"{source.root / path}: their proportions differ")
     square, (left, top, right, bottom) = letterbox(image, side)
-    channels = np.asarray(square).transpose(2, 0, 1)
-    if drawing is None: return np.ascontiguousarray(channels)
-    # cut to the picture's proportions: the two fill the same box
-    drawing = ImageOps.fit(drawing.convert("L"), (right - left, bottom - top),
-                           Image.Resampling.LANCZOS)
-    line = np.full((side, side), 255, np.uint8)
-    line[top:bottom, left:right] = drawing
-    if line.min() > 127: raise UserError(f"sketch: no ink in that of {source.root / path}")
-    return np.concatenate([channels, line[None]])
+    beside = np.full((side, side), 255 if drawing else 0, np.uint8)
+    if drawing:                                    # the two fill the same box
+        drawing = ImageOps.fit(drawing.convert("L"), (right - left, bottom - top),
+                               Image.Resampling.LANCZOS)
+    beside[top:bottom, left:right] = drawing or 255
+    if beside.min() > 127 and drawing:
+        raise UserError(f"sketch: no ink in that of {source.root / path}")
+    return np.concatenate([np.asarray(square).transpose(2, 0, 1), beside[None]])
 
 # %% ../../nbs/data/pictures.ipynb #f530e35a
 class PixelCache:
@@ -294,20 +293,20 @@ class PictureReader:
                  folder: Path | None = None,   # of the caches; None: decode every time
                 ):
         self.name, self.source, self.side, self.strict = name, source, side, strict
-        self.shape = (4 if source.halves or source.drawing else 3, side, side)
+        self.drawn = bool(source.halves or source.drawing)    # else the pictures have no drawings
         self.cache = self._open_cache(folder) if folder else None
         self.broken, self._tried = {}, 0     # index -> reason; how many were read
 
     def _open_cache(self, folder: Path) -> PixelCache | None:
         "The cache of these paths and shape; None, with a message, if the disk is too small."
-        source, n = self.source, len(self.source.paths)
-        key = json.dumps([str(source.root.resolve()), source.paths.digest(), self.shape,
-                          source.halves, _DECODER, version("pillow")])
+        source, n, shape = self.source, len(self.source.paths), (4, self.side, self.side)
+        key = json.dumps([str(source.root.resolve()), source.paths.digest(), self.side,
+                          self.drawn, source.halves, _DECODER, version("pillow")])
         digest = hashlib.sha256(key.encode()).hexdigest()[:12]
         path = folder / f"{self.name}-{self.side}-{digest}"
         _make_cache_folder(folder)
-        needed, free = n * int(np.prod(self.shape)), shutil.disk_usage(folder).free
-        if path.exists() or needed < free / 2: return PixelCache(path, n, self.shape)
+        needed, free = n * int(np.prod(shape)), shutil.disk_usage(folder).free
+        if path.exists() or needed < free / 2: return PixelCache(path, n, shape)
         print(f"data: no cache: {needed / 1e9:.1f} GB are more than half of the {free / 1e9:.1f} "
               f"GB free at {folder}; files are decoded every time", file=sys.stderr)
         return None
