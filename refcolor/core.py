@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'needs_operator_stubs', 'ModelConfig',
            'DataConfig', 'TrainConfig', 'Preset', 'preset_to_dict', 'preset_from_dict', 'uniform', 'processes',
-           'code_digest', 'write_atomically', 'processor', 'save_result', 'load_result', 'say', 'check_device']
+           'code_digest', 'write_atomically', 'processor', 'save_result', 'load_result', 'say', 'check_device',
+           'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -298,3 +299,19 @@ def check_device(
     try: torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
         raise UserError(f"--device {device}: not available here; leave --device out") from None
+
+
+def check_image(
+    image: Tensor,
+    channels: int = 3,
+    name: str = "image",   # as the message calls it
+):
+    "Raise `ValueError` unless `image` is floating (b, channels, h, w) in [-1, 1]."
+    shape = tuple(image.shape)
+    if len(shape) != 4 or shape[1] != channels or 0 in shape or not image.is_floating_point():
+        raise ValueError(f"{name}: expected floating (b, {channels}, h, w), "
+                         f"got {image.dtype} {shape}")
+    if image.device.type != "cpu": return    # looking at a value would make the queue wait
+    low, high = image.aminmax()
+    if not (low >= -1.001 and high <= 1.001):               # a NaN fails, too
+        raise ValueError(f"{name}: expected values in [-1, 1], got {low:.3g} to {high:.3g}")

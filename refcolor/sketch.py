@@ -10,27 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# %% ../nbs/02_sketch.ipynb #85737024
+from .core import check_image
+
 # %% ../nbs/02_sketch.ipynb #7878f8bc
 LUMA = (0.299, 0.587, 0.114)   # Rec. 601, for red, green, blue in this order
-
-
-def _check_image(image: Tensor):
-    "Raise `ValueError` unless `image` is floating (b, 3, h, w) in [-1, 1]."
-    if image.ndim != 4 or image.shape[1] != 3 or not image.numel() or not image.is_floating_point():
-        raise ValueError(f"image: expected floating (b, 3, h, w), got {image.dtype} "
-                         f"{tuple(image.shape)}")
-    # only on the CPU: elsewhere looking at a value would make the queue wait
-    if image.device.type != "cpu": return
-    low, high = image.aminmax()
-    if not (low >= -1.001 and high <= 1.001):               # a NaN fails, too
-        raise ValueError(f"image: expected values in [-1, 1], got {low:.3g} to {high:.3g}")
 
 
 def luma(
     image: Tensor,  # colour image (b, 3, h, w) in [-1, 1], channels in the order red, green, blue
 ) -> Tensor:        # (b, 1, h, w) in [0, 1]
     "Return the brightness after Rec. 601; raise `ValueError` on a wrong shape, type or range."
-    _check_image(image)
+    check_image(image)
     r, g, b = image.float().unbind(1)
     # no matrix product: autocast would round it to bfloat16
     return ((LUMA[0] * r + LUMA[1] * g + LUMA[2] * b)[:, None] + 1) / 2

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# %% ../nbs/09_triplet.ipynb #4ebcc375
+from .tps import nearest_read, pixel_centres
+
 # %% ../nbs/09_triplet.ipynb #16fd77f7
 class Correspondence(NamedTuple):
     "Where each sketch position lies in the reference, for b images of n positions."
@@ -21,19 +24,6 @@ class Correspondence(NamedTuple):
     inside: Tensor  # which *reference* positions were read from inside the picture, bool (b, n)
 
 
-def _rows_cols(grid: Tensor, n: int) -> tuple:
-    "Rows and columns of n positions on a picture of the grid's proportions."
-    if grid.ndim != 4 or grid.shape[-1] != 2 or not grid.is_floating_point():
-        got = f"{grid.dtype} {tuple(grid.shape)}"
-        raise ValueError(f"grid: expected floats (b, h, w, 2), got {got}")
-    _, h, w, _ = grid.shape
-    rows = round((n * h / w) ** 0.5)
-    cols = n // max(rows, 1)
-    if rows * cols != n or rows * w != cols * h or rows > h:
-        raise ValueError(f"n: {n} positions do not form a grid of the proportions {h}×{w}")
-    return rows, cols
-
-# %% ../nbs/09_triplet.ipynb #6e29c207
 @torch.no_grad()
 def correspondence(
     grid: Tensor,         # (b, h, w, 2): the target position (x, y) that each reference pixel shows
@@ -41,17 +31,19 @@ def correspondence(
     reach: float = 0.75,  # how far the nearest reference position may be, in cells
 ) -> Correspondence:      # index, valid, inside; each (b, n)
     "Invert the warp position by position; raises `ValueError` if n positions do not fit the grid."
-    rows, cols = _rows_cols(grid, n)
+    if grid.ndim != 4 or grid.shape[-1] != 2 or not grid.is_floating_point():
+        got = f"{grid.dtype} {tuple(grid.shape)}"
+        raise ValueError(f"grid: expected floats (b, h, w, 2), got {got}")
+    b, h, w, _ = grid.shape
+    rows = round((n * h / w) ** 0.5)
+    cols = n // max(rows, 1)
+    if rows * cols != n or rows * w != cols * h or rows > h:
+        raise ValueError(f"n: {n} positions do not form a grid of the proportions {h}×{w}")
     seen = F.adaptive_avg_pool2d(grid.float().permute(0, 3, 1, 2), (rows, cols))
-    seen = seen.flatten(2).mT                                                    # b n 2
-    y, x = (torch.arange(k, device=grid.device) * 2 + 1 for k in (rows, cols))
-    centres = torch.cartesian_prod(y / rows - 1, x / cols - 1).flip(-1)          # n 2
-    inside = (seen.abs() <= 1).all(-1)
-    cells = centres.new_tensor([cols, rows]) / 2                 # from [-1, 1] to cells
-    distance = torch.cdist((centres * cells).expand(len(grid), -1, -1), seen * cells,
-                           compute_mode="donot_use_mm_for_euclid_dist")      # b sketch reference
-    near, index = distance.masked_fill(~inside[:, None], float("inf")).min(-1)
-    return Correspondence(index, near <= reach, inside)
+    seen = seen.permute(0, 2, 3, 1)                                # what each cell shows: b h w 2
+    centres = pixel_centres(rows, cols).to(grid.device).view(1, n, 2).expand(b, -1, -1)
+    index, near = nearest_read(seen, centres)
+    return Correspondence(index, near <= reach, (seen.abs() <= 1).all(-1).flatten(1))
 
 # %% ../nbs/09_triplet.ipynb #364b050b
 def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
