@@ -56,10 +56,9 @@ def train_row(
     "Train a row, or go on with it; raises `Diverged`."
     valid, steps = datasets["valid"], study.row_preset(name).train.steps
     if out.exists() and not checkpoints(out): shutil.rmtree(out)      # it stopped before its first
-    shown = CrossReference(valid, 4).batch(list(range(4))) if study.data in STYLES else None
+    shown = CrossReference(valid, 4).batch(range(4))[:3] if study.data in STYLES else None
     learner = row_learner(study, name, seed, datasets["train"], out=out, device=study.device,
-                          held_out=shown and (shown.sketch, shown.reference, shown.truth),
-                          source={"data": study.data, "row": name},
+                          held_out=shown, source={"data": study.data, "row": name},
                           save_every=max(1, min(100, steps // 4)))
     curve = ValidationCurve(valid, max(1, steps // 8), min(64, len(valid)))
     learner.callbacks.insert(0, curve)                                # before the checkpoint
@@ -96,11 +95,7 @@ def training_probe(
             "after": {k: six_digits(v) for k, v in after.items()}}
 
 
-def judging_probe(
-    study: Study,
-    name: str,        # of `ROWS`
-    datasets: dict,   # of `open_study`
-) -> dict:
+def judging_probe(study: Study, name: str, datasets: dict) -> dict:
     "The judging of fixed weights, or of a method without training, in numbers."
     if ROWS[name].untrained: fixed = Untrained(ROWS[name].untrained, study.preset.model)
     else: fixed = load_generator(files("refcolor") / "weights" / "tiny")
