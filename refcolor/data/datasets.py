@@ -289,10 +289,6 @@ class Pictures:
                              for x in (image, sketch))
         return Samples(image, sketch, None)
 
-    def fill(self):
-        "Decode every picture into the cache, with a progress bar; raises `UserError` as `batch`."
-        for i in progress(range(len(self)), f"decoding {self.name}"): self.reader.read_or_next(i)
-
 # %% ../../nbs/data/datasets.ipynb #0e8b81d7
 class KeypointPair(NamedTuple):
     "Two pictures of a kind, and the points that correspond."
@@ -357,8 +353,7 @@ def _source(name: str, root: Path | None, part: str, wanted: tuple) -> Source:
     return source
 
 # %% ../../nbs/data/datasets.ipynb #4ca28560
-def _no_pictures(root: Path) -> UserError:
-    return UserError(f"--root {root}: no pictures in it; looked for {', '.join(sorted(SUFFIXES))}")
+_NO_PICTURES = f"no pictures in it; looked for {', '.join(sorted(SUFFIXES))}"
 
 
 def _cut(
@@ -392,7 +387,7 @@ def open_dataset(
     listed = Listing(source.paths)
     source.paths = Listing(path for path in listed
                            if len(tenths) == 10 or _tenth(source.unit(path)) in tenths)
-    if not len(listed): raise _no_pictures(root)
+    if not len(listed): raise UserError(f"--root {root}: {_NO_PICTURES}")
     if not len(source.paths):
         raise UserError(f"--root {root}: none of its {len(listed)} pictures falls into split {split!r}; "
                         "add more")
@@ -437,7 +432,7 @@ def check_dataset(
         missing, notes = missing + source.missing, notes + source.notes
         bad |= _unreadable(source)
     if not any(p["found"] for p in parts.values()):
-        raise failures[0] if failures else _no_pictures(root)
+        raise failures[0] if failures else UserError(f"--root {root}: {_NO_PICTURES}")
     missing += [str(e) for e in failures]
     return dict(name=name, root=str(root), parts=parts, missing=missing, notes=notes,
                 unreadable=bad, ok=not bad and not missing)

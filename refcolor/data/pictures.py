@@ -30,7 +30,6 @@ from torch import Tensor
 
 # %% ../../nbs/data/pictures.ipynb #d7272284
 from ..core import UserError
-from ..show import progress
 
 # %% ../../nbs/data/pictures.ipynb #2d03896c
 class Samples(NamedTuple):
