@@ -11,14 +11,12 @@ __all__ = ['ABLATIONS', 'attention_row', 'attention_column', 'strongest', 'entro
 from functools import cache
 from typing import NamedTuple
 
-# %% ../nbs/15_attention.ipynb #49b1d5d5
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-# %% ../nbs/15_attention.ipynb #c752fed1
 from .colorize import cell_at, hint_mask
 from .core import UserError
 from .encoder import gather_levels

@@ -8,9 +8,10 @@ __all__ = ['Patch', 'patch_geometry', 'map_size', 'PatchGAN']
 # %% ../nbs/08_discriminator.ipynb #b738a527
 from typing import NamedTuple
 
-# %% ../nbs/08_discriminator.ipynb #4b0a2252
 import torch
 from torch import Tensor, nn
+
+from .core import check_image
 
 # %% ../nbs/08_discriminator.ipynb #6505e65f
 class Patch(NamedTuple):
@@ -45,19 +46,6 @@ def map_size(
     for s in _strides(channels): n = (n - 2) // s + 1
     return n
 
-# %% ../nbs/08_discriminator.ipynb #6b21a4dd
-def _check_pair(image: Tensor, sketch: Tensor, channels: tuple):
-    "Raise `ValueError` unless image and sketch fit, and leave at least one score."
-    for name, x, c in (("image", image, 3), ("sketch", sketch, 1)):
-        if x.ndim != 4 or x.shape[1] != c or not x.is_floating_point():
-            raise ValueError(f"{name}: expected floating (b, {c}, h, w), "
-                             f"got {x.dtype} {tuple(x.shape)}")
-    if image[:, 0].shape != sketch[:, 0].shape:
-        raise ValueError(f"sketch: expected the image's batch and size {tuple(image[:, 0].shape)}, "
-                         f"got {tuple(sketch[:, 0].shape)}")
-    if map_size(min(image.shape[-2:]), channels) < 1:
-        raise ValueError(f"image: {tuple(image.shape[-2:])} pixels are too few, no score is left")
-
 # %% ../nbs/08_discriminator.ipynb #fc0b5717
 class PatchGAN(nn.Module):
     "Judge overlapping patches of an image, given its sketch."
@@ -81,5 +69,12 @@ class PatchGAN(nn.Module):
                 sketch: Tensor,  # I_s (b, 1, h, w) in [-1, 1]
                ) -> Tensor:      # scores (b, 1, h', w'), any real number, high for "real"
         "Score each patch; raise `ValueError` if the pair does not fit."
-        _check_pair(image, sketch, self.channels)
+        check_image(image, values=False)
+        check_image(sketch, 1, "sketch", values=False)
+        size = tuple(image[:, 0].shape)
+        if sketch[:, 0].shape != size:
+            raise ValueError(f"sketch: expected the image's batch and size {size}, "
+                             f"got {tuple(sketch[:, 0].shape)}")
+        if map_size(min(size[1:]), self.channels) < 1:
+            raise ValueError(f"image: {size[1:]} pixels are too few, no score is left")
         return self.net(torch.cat([image, sketch], 1))

@@ -37,10 +37,6 @@ def _projection(d_v: int) -> nn.Linear:
     if d_v < 1: raise ValueError(f"d_v: expected at least 1, got {d_v}")
     return nn.Linear(d_v, d_v, bias=False)
 
-
-def _keep_variance(*projections: nn.Linear):
-    for w in projections: nn.init.normal_(w.weight, 0., w.in_features ** -0.5)
-
 # %% ../nbs/06_scft.ipynb #ea0d4fe9
 class SCFT(nn.Module):
     "Spatially corresponding feature transfer, Eq. 3 to 5: attention over positions, with one head."
@@ -55,7 +51,7 @@ class SCFT(nn.Module):
 
     def reset_parameters(self):
         "Draw the projections from N(0, 1/d_v): a projected vector is about as long as before."
-        _keep_variance(self.w_q, self.w_k, self.w_v)
+        for w in self.children(): nn.init.normal_(w.weight, 0., self.d_v ** -0.5)
 
     def forward(self,
                 v_s: Tensor,               # sketch vectors (b, n, d_v)
@@ -88,9 +84,7 @@ class Addition(nn.Module):
         self.d_v, self.w_v = d_v, _projection(d_v)
         self.reset_parameters()
 
-    def reset_parameters(self):
-        "Draw the projection from N(0, 1/d_v)."
-        _keep_variance(self.w_v)
+    reset_parameters = SCFT.reset_parameters
 
     def forward(self,
                 v_s: Tensor,               # sketch vectors (b, n, d_v)
