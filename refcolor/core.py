@@ -302,7 +302,7 @@ def check_device(
 
 
 def check_image(
-    image: Tensor,
+    image: Tensor,         # should be (b, channels, h, w), floating
     channels: int = 3,
     name: str = "image",   # as the message calls it
 ):
