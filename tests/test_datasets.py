@@ -273,7 +273,7 @@ def test_openmoji_trains_and_has_parts(tmp_path):
 
 def test_every_emojis_lines_can_be_seen_in_its_picture():
     for seed in range(0, len(characters.emoji_groups()), 29):
-        image, line, _ = characters._draw_emoji(seed, 48)
+        image, line, _ = characters._draw("openmoji", seed, 48)
         ink = line[0] < 2
         assert line.min() < 128 and (image.max(0)[ink] < 13).all(), characters.emoji_code(seed)
 

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['STYLES', 'PART_NAMES', 'EMOJI_PARTS', 'SPLITS', 'GENERATED', 'DEFAULT_N', 'Style', 'attribution', 'palette_of',
            'character_svg', 'rasterize', 'line_art_svg', 'part_map', 'emoji_palette', 'emoji_groups', 'emoji_code',
-           'shape_key', 'split_seeds', 'Characters', 'cache_key', 'render_split', 'true_answers']
+           'shape_key', 'split_seeds', 'Characters', 'cache_key', 'true_answers']
 
 # %% ../../nbs/01_characters.ipynb #eacea9c3
 import hashlib
 import io
 import json
+import os
 import re
-import shutil
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -22,13 +22,11 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-# %% ../../nbs/01_characters.ipynb #9cc86cf7
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-# %% ../../nbs/01_characters.ipynb #a13d07bb
 from ..core import UserError
 from .pictures import Samples, _float, _make_cache_folder, cache_folder
 from ..show import progress
@@ -69,9 +67,7 @@ def _dicebear_style(name: str):
     return DiceBearStyle(_style_json(name))
 
 
-def attribution(
-    name: str,   # a data set of `STYLES`
-) -> str:
+def attribution(name: str) -> str:   # of `STYLES`
     "Who drew the data set, and under which licence: the words of the style's own metadata."
     return _style_json(STYLES[name].name)["meta"]["license"]["text"]
 
@@ -183,9 +179,7 @@ def _layers(
 def _brightness(colour: str) -> int: return sum(bytes.fromhex(colour.lstrip("#")))
 
 
-def emoji_palette(
-    seed: int,
-) -> Callable:   # (layer, "#rrggbb") -> "#rrggbb"
+def emoji_palette(seed: int) -> Callable:   # (layer, "#rrggbb") -> "#rrggbb"
     "New colours for an emoji, uniform in 20..255; ink, black and white stay."
     rng, drawn = np.random.default_rng([8, seed]), {}
     def colour_of(kind: str, old: str) -> str:
@@ -214,26 +208,26 @@ def emoji_groups() -> tuple:   # of (digest, codes)
     return tuple(sorted((digest, tuple(codes)) for digest, codes in groups.items()))
 
 
-def emoji_code(
-    seed: int,
-) -> str:
+def emoji_code(seed: int) -> str:
     "The emoji of a seed: the groups in turn, then another member of each."
     rounds, group = divmod(seed, len(emoji_groups()))
     codes = emoji_groups()[group][1]
     return codes[rounds % len(codes)]
 
 # %% ../../nbs/01_characters.ipynb #e6aeac93
-def _draw_emoji(seed: int, size: int) -> tuple:
-    "Image (3, h, w), line layer (1, h, w) and part map (h, w) of an emoji, uint8."
-    code = emoji_code(seed)
-    image = rasterize(_layers(code, emoji_palette(seed)), size)
-    def ink_of(kind, old): return old if old in _BLACK else "#ffffff"
-    ink = _layers(code, ink_of, ("line",))
+def _draw(name: str, seed: int, size: int) -> tuple:
+    "Image (3, h, w), line art (1, h, w) and part map (h, w) of a drawing, uint8."
+    if name == "openmoji":
+        code, labels = emoji_code(seed), dict(zip(EMOJI_PARTS, _LABEL_COLOURS))
+        def ink_of(kind, old): return old if old in _BLACK else "#ffffff"
+        def label_of(kind, old): return old if old in _BLACK else labels.get(kind, "#000000")
+        svg, ink = _layers(code, emoji_palette(seed)), _layers(code, ink_of, ("line",))
+        parts = _read_labels(_layers(code, label_of), size)
+    else:
+        svg, ink = character_svg(name, seed, palette_of(name, seed)), line_art_svg(name, seed)
+        parts = part_map(name, seed, size)
     line = Image.fromarray(rasterize(ink, size)).convert("L")
-    labels = dict(zip(EMOJI_PARTS, _LABEL_COLOURS))
-    def label_of(kind, old): return old if old in _BLACK else labels.get(kind, "#000000")
-    return (image.transpose(2, 0, 1), np.asarray(line)[None],
-            _read_labels(_layers(code, label_of), size))
+    return rasterize(svg, size).transpose(2, 0, 1), np.asarray(line)[None], parts
 
 # %% ../../nbs/01_characters.ipynb #73057a1d
 def shape_key(
@@ -272,7 +266,7 @@ class Characters:
 
     def __init__(self,
                  name: str,     # data set
-                 folder: Path,  # written by `render_split`
+                 folder: Path,  # written by `_generated`
                 ):
         self.name, self.seeds = name, json.loads((folder / "seeds.json").read_text())
         self.images, self.lines, self.parts = (np.load(folder / f"{k}.npy", mmap_mode="r")
@@ -304,46 +298,26 @@ def cache_key(name: str, split: str, size: int, n: int) -> str:
                  _LABEL_COLOURS, split, size, n, version("dicebear-core"), version("resvg-py")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../../nbs/01_characters.ipynb #e3a3e026
-def _draw(name: str, seed: int, size: int) -> tuple:
-    "Image (3, h, w), line art (1, h, w) and part map (h, w) of a drawing, uint8."
-    if name == "openmoji": return _draw_emoji(seed, size)
-    image = rasterize(character_svg(name, seed, palette_of(name, seed)), size)
-    line = Image.fromarray(rasterize(line_art_svg(name, seed), size)).convert("L")
-    return image.transpose(2, 0, 1), np.asarray(line)[None], part_map(name, seed, size)
-
-# %% ../../nbs/01_characters.ipynb #e7ed0de4
-def render_split(
-    name: str,     # data set
-    split: str,
-    size: int,     # pixels
-    n: int,        # characters
-    folder: Path,  # appears when the split is complete
-):
-    "Draw `n` characters into `folder`, in memory first; raises `UserError` if it cannot write."
-    _make_cache_folder(folder.parent)
-    seeds = split_seeds(name, split, n)
-    drawn = [_draw(name, seed, size)
-             for seed in progress(seeds, f"drawing {name}/{split} at {size}²")]
-    tmp = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp", dir=folder.parent))
-    try:
-        for key, arrays in zip(("images", "lines", "parts"), zip(*drawn)):
-            np.save(tmp / f"{key}.npy", np.stack(arrays))
-        (tmp / "seeds.json").write_text(json.dumps(seeds))
-        try: tmp.rename(folder)
-        except OSError:
-            if not (folder / "seeds.json").exists(): raise      # else another process was faster
-    finally: shutil.rmtree(tmp, ignore_errors=True)
-
 # %% ../../nbs/01_characters.ipynb #f31c6204
 DEFAULT_N = {"train": 2_500, "valid": 256, "test": 256}
 
 
 def _generated(name: str, split: str, size: int, n: int | None) -> Characters:
-    "Open a generated split, drawn first if it is not in the cache."
+    "Open a split, drawn first if it is not in the cache; raises `UserError` if it cannot write."
     n = n or DEFAULT_N[split]
     folder = cache_folder() / f"{name}-{split}-{size}-{n}-{cache_key(name, split, size, n)}"
-    if not (folder / "seeds.json").exists(): render_split(name, split, size, n, folder)
+    if (folder / "seeds.json").exists(): return Characters(name, folder)
+    _make_cache_folder(folder.parent)
+    seeds = split_seeds(name, split, n)
+    drawn = [_draw(name, seed, size)
+             for seed in progress(seeds, f"drawing {name}/{split} at {size}²")]
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.tmp", dir=folder.parent) as tmp:
+        for key, arrays in zip(("images", "lines", "parts"), zip(*drawn)):
+            np.save(f"{tmp}/{key}.npy", np.stack(arrays))
+        Path(tmp, "seeds.json").write_text(json.dumps(seeds))
+        try: os.rename(tmp, folder)
+        except OSError:
+            if not (folder / "seeds.json").exists(): raise      # else another process was faster
     return Characters(name, folder)
 
 # %% ../../nbs/01_characters.ipynb #c25f5fd4

@@ -22,18 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../../nbs/data/datasets.ipynb #ce3ba59a
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../../nbs/data/datasets.ipynb #4480d346
 from ..core import UserError
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .pictures import (Listing, PictureReader, SUFFIXES, Samples, Source, _float,
-                                    _tenth, cache_folder, crop_and_flip, list_pictures,
-                                    read_picture)
+                                    _tenth, cache_folder, crop_and_flip, list_pictures, read_picture)
 from ..show import progress
 from ..sketch import random_sigma, xdog
 
@@ -303,10 +300,8 @@ class KeypointPair(NamedTuple):
 
 class KeypointPictures(Pictures):
     "Pictures of which some are paired by keypoints (SPair-71k)."
-    def pairs(self,
-              n: int | None = None,   # only the first n; None: all
-             ) -> list:               # of `KeypointPair`
-        "The annotated pairs of this split; raises `UserError` that names an unreadable file."
+    def pairs(self, n: int | None = None) -> list:               # of `KeypointPair`
+        "The annotated pairs of this split, or the first n; raises `UserError` that names an unreadable file."
         pairs, root, sides = [], self.source.root, ("src", "trg")
         for path in self.source.pairs[:n]:
             try:
@@ -352,22 +347,10 @@ def _source(name: str, root: Path | None, part: str, wanted: tuple) -> Source:
     source.paths = progress(source.paths, f"listing {name}")
     return source
 
-# %% ../../nbs/data/datasets.ipynb #4ca28560
+# %% ../../nbs/data/datasets.ipynb #414c6f1f
 _NO_PICTURES = f"no pictures in it; looked for {', '.join(sorted(SUFFIXES))}"
 
 
-def _cut(
-    name: str,    # one of `DESCRIPTIONS`
-    split: str,   # "train", "valid" or "test"
-) -> tuple:       # their part; the tenths of its digests that are ours
-    "Their own split where they have one; else tenths of their training part."
-    theirs = DESCRIPTIONS[name].splits
-    if not theirs: return "", set(SPLITS[split])
-    if split not in theirs: return theirs["train"], set(SPLITS[split])
-    stand_in = {t for s in SPLITS if s not in theirs for t in SPLITS[s]}
-    return theirs[split], set(range(10)) - (stand_in if split == "train" else set())
-
-# %% ../../nbs/data/datasets.ipynb #414c6f1f
 def open_dataset(
     name: str,                # one of `dataset_names()`, perhaps narrowed, as in "spair71k:cat,dog"
     root: Path | None = None, # where its files are, for sets that have files
@@ -382,15 +365,20 @@ def open_dataset(
         raise UserError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     name, wanted = _known(name)
     if name in GENERATED: return _generated(name, split, size, n)
-    part, tenths = _cut(name, split)
+    # their own split where they have one; else tenths of their training part
+    theirs = DESCRIPTIONS[name].splits
+    part, tenths = theirs.get(split, theirs.get("train", "")), set(SPLITS[split])
+    if split in theirs:
+        stand_in = {t for s in SPLITS if s not in theirs for t in SPLITS[s]}
+        tenths = set(range(10)) - (stand_in if split == "train" else set())
     source = _source(name, root, part, wanted)
     listed = Listing(source.paths)
     source.paths = Listing(path for path in listed
                            if len(tenths) == 10 or _tenth(source.unit(path)) in tenths)
     if not len(listed): raise UserError(f"--root {root}: {_NO_PICTURES}")
     if not len(source.paths):
-        raise UserError(f"--root {root}: none of its {len(listed)} pictures falls into split {split!r}; "
-                        "add more")
+        raise UserError(f"--root {root}: none of its {len(listed)} pictures falls into split "
+                        f"{split!r}; add more")
     for note in source.missing + source.notes: print(f"data: {name}: {note}", file=sys.stderr)
     margin = size // 8 if split == "train" else 0
     kind = KeypointPictures if source.pairs else Pictures
@@ -438,16 +426,13 @@ def check_dataset(
                 unreadable=bad, ok=not bad and not missing)
 
 # %% ../../nbs/data/datasets.ipynb #1d264260
-def report_lines(
-    report: dict,   # of `check_dataset`
-) -> list:          # of str
-    "The report as a person reads it: what is there, what is wrong, and the next step."
+def report_lines(report: dict) -> list:   # of str
+    "The report of `check_dataset` as a person reads it: what is there, what is wrong, and the next step."
     name = report["name"]
     if name in GENERATED: return [f"{name}: comes with pip; nothing to check"]
-    lines = []
+    lines, unit = [], DESCRIPTIONS[name].unit.split(" (")[0]
     for part, n in report["parts"].items():
-        unit, says = DESCRIPTIONS[name].unit.split(" (")[0], ""
-        if n["published"]: says = f" of {n['published']:,} published"
+        says = f" of {n['published']:,} published" if n["published"] else ""
         less = ": a subset, or not all unpacked" if n["found"] < (n["published"] or 0) * .99 else ""
         lines.append(f"{name}, part {part}: {n['found']:,}{says} {unit}{less}")
     lines += report["missing"] + report["notes"]
@@ -490,15 +475,12 @@ def download(
     return digest
 
 # %% ../../nbs/data/datasets.ipynb #8f306f64
-def unpack(
-    archive: Path,   # .tar.gz
-    root: Path,
-):
-    "Unpack an archive below `root`; raises `UserError` if it is damaged."
+def unpack(archive: Path, root: Path):
+    "Unpack a .tar.gz below `root`; raises `UserError` if it is damaged."
     try:
         with tarfile.open(archive) as tar:
-            tar.extraction_filter = tarfile.data_filter    # nothing outside of root
-            for member in progress(tar, f"unpacking {archive.name}"): tar.extract(member, root)
+            for member in progress(tar, f"unpacking {archive.name}"):
+                tar.extract(member, root, filter="data")       # nothing outside of root
     except (tarfile.TarError, EOFError, zlib.error, OSError) as e:
         raise UserError(f"fetch: cannot unpack {archive}: {e}; delete it and fetch again") from None
 
