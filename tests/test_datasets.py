@@ -545,7 +545,7 @@ def test_rot_in_the_cache_is_noticed(copy, tmp_path, monkeypatch):
     d = open_dataset("yumi", root, size=32)
     fill(d)
     whole = d.batch(range(len(d))).image
-    file = next((tmp_path / "cache").rglob("pixels.u8"))
+    file = next((tmp_path / "cache").rglob("slots"))
     with open(file, "r+b") as f:
         f.seek(700)
         f.write(b"\xff\0\xff")

@@ -208,8 +208,7 @@ def open_sources(
     dataset = open_dataset(data, root, "test", size, strict=True)    # else it would replace them
     if dataset.name in GENERATED: return sources_of(dataset, n)
     subset = Subset(dataset, readable(dataset, min(n, len(dataset)), skip_bad))
-    if not hasattr(dataset, "pairs"): return sources_of(subset, len(subset))
-    pairs = dataset.pairs(n)
+    if not (pairs := dataset.pairs(n)): return sources_of(subset, len(subset))
     kept = readable(Keypoints(pairs, size), len(pairs), skip_bad)
     return [Keypoints([pairs[i] for i in kept], size), SelfReference(subset, len(subset))]
 

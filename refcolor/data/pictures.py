@@ -119,8 +119,8 @@ def list_pictures(
         if (stat.st_dev, stat.st_ino) in entered: return
         entered.add((stat.st_dev, stat.st_ino))
         with os.scandir(folder) as entries:       # names only: an entry takes ten times as much
-            names = [e.name + "/" * e.is_dir() for e in entries if not e.name.startswith(".") and
-                     (e.is_dir() or os.path.splitext(e.name)[1].lower() in SUFFIXES and e.is_file())]
+            names = [e.name + "/" * e.is_dir() for e in entries if e.name[0] != "." and (
+                e.is_dir() or os.path.splitext(e.name)[1].lower() in SUFFIXES and e.is_file())]
         for name in sorted(names, key=lambda name: name.rstrip("/")):
             if name[-1] == "/": yield from walk(f"{folder}/{name[:-1]}", prefix + name)
             else: yield prefix + name
@@ -221,35 +221,30 @@ class PixelCache:
                  shape: tuple,   # of a slot, uint8
                 ):
         _make_cache_folder(folder)
-        self._made = folder, n, shape
-        self.shape, self.slot, self.full = shape, int(np.prod(shape)), False
-        self._files = []
-        for name, size in (("pixels.u8", self.slot), ("stamps.u4", 8)):
-            handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-            os.ftruncate(handle, n * size)       # the same size from whichever process: harmless
-            self._files.append(handle)
-        self._pixels = np.memmap(folder / "pixels.u8", np.uint8, "r", shape=(n, self.slot))
-        self._stamps = np.memmap(folder / "stamps.u4", np.uint32, "r", shape=(n, 2))
+        self._made, self.full = (folder, n, shape), False
+        slot = np.dtype([("pixels", np.uint8, shape), ("sum", np.uint32), ("stamp", np.uint32)])
+        self._file = os.open(folder / "slots", os.O_RDWR | os.O_CREAT, 0o644)
+        os.ftruncate(self._file, n * slot.itemsize)    # the same from whichever process: harmless
+        self._slots = np.memmap(folder / "slots", slot, "r", shape=n)
 
     def get(self, i: int, stamp: int) -> np.ndarray | None:
         "The pixels of slot `i`, or None if they are not there, torn, or of another file."
-        if self._stamps[i, 1] != stamp: return None
-        pixels = self._pixels[i]
-        return pixels.reshape(self.shape) if zlib.crc32(pixels) == self._stamps[i, 0] else None
+        pixels, total, of = self._slots[i]
+        return pixels if of == stamp and zlib.crc32(pixels) == total else None
 
     def put(self, i: int, stamp: int, pixels: np.ndarray):
         "Fill slot `i`: the pixels first, then what makes them count. A full disk ends the filling."
         if self.full: return
-        data = pixels.tobytes()
+        data, start = pixels.tobytes(), i * self._slots.itemsize
         try:
-            os.pwrite(self._files[0], data, i * self.slot)
-            os.pwrite(self._files[1], np.array([zlib.crc32(data), stamp], np.uint32), i * 8)
+            os.pwrite(self._file, data, start)
+            os.pwrite(self._file, np.array([zlib.crc32(data), stamp], np.uint32), start + len(data))
         except OSError: self.full = True
 
     def __reduce__(self): return PixelCache, self._made     # a worker process opens its own
 
     def __del__(self):
-        for handle in self.__dict__.get("_files", ()): os.close(handle)
+        if hasattr(self, "_file"): os.close(self._file)
 
 
 # %% ../../nbs/data/pictures.ipynb #b161971a
@@ -265,9 +260,6 @@ def crop_and_flip(
     return np.stack([w[:, :, ::-1] if u >= 0 else w for w, u in zip(windows, noise[:, 2])])
 
 # %% ../../nbs/data/pictures.ipynb #45768454
-_DECODER = 2    # goes up when `read_square` gives other pixels
-
-
 class PictureReader:
     "The squares of a source, each decoded once; broken files are left out, and named."
     def __init__(self,
@@ -285,8 +277,9 @@ class PictureReader:
     def _open_cache(self, folder: Path) -> PixelCache | None:
         "The cache of these paths and shape; None, with a message, if the disk is too small."
         source, n, shape = self.source, len(self.source.paths), (4, self.side, self.side)
-        key = json.dumps([str(source.root.resolve()), source.paths.digest(), self.side,
-                          self.drawn, source.halves, _DECODER, version("pillow")])
+        # the number goes up when `read_square` gives other pixels, or a slot's form changes
+        key = json.dumps([3, str(source.root.resolve()), source.paths.digest(), self.side,
+                          self.drawn, source.halves, version("pillow")])
         digest = hashlib.sha256(key.encode()).hexdigest()[:12]
         path = folder / f"{self.name}-{self.side}-{digest}"
         _make_cache_folder(folder)
