@@ -12,14 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../nbs/07_generator.ipynb #a5cd565d
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-# %% ../nbs/07_generator.ipynb #2215c419
 from .core import ModelConfig, PRESETS, UserError, preset_from_dict, preset_to_dict
 from .encoder import Encoder, conv_block, gather_levels, init_weights
 from .scft import make_fusion

@@ -234,7 +234,7 @@ class KeypointPair(NamedTuple):
 def draw_sketch(
     image: Tensor,                # letterboxed pictures (b, 3, h, w) in [-1, 1]
     inside: Tensor,               # where they are, not the paper beside them: bool (b, h, w)
-    sigma: float | Tensor = 0.6,  # of `xdog`
+    sigma: float | Tensor = 0.6,  # of `xdog`; (b,) if it differs
 ) -> Tensor:                      # (b, 1, h, w) in [-1, 1]
     "The XDoG sketch of pictures as if they went on: their edges are no lines."
     def nearest(there):           # (b, n), bool: for each place the nearest one that is there

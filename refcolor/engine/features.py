@@ -14,11 +14,9 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-# %% ../../nbs/engine/features.ipynb #86fba2c7
 import torch
 from torch import Tensor, nn
 
-# %% ../../nbs/engine/features.ipynb #2cbad07b
 from ..core import UserError
 
 # %% ../../nbs/engine/features.ipynb #16b37f69
