@@ -8,11 +8,9 @@ __all__ = ['appearance_transform', 'spatial_transform', 'Triple', 'noise_size', 
 # %% ../nbs/04_augment.ipynb #f57dafad
 from typing import NamedTuple
 
-# %% ../nbs/04_augment.ipynb #e341e22a
 import torch
 from torch import Tensor
 
-# %% ../nbs/04_augment.ipynb #23a1c05e
 from .core import DataConfig, check_image
 from .tps import sampling_grid, warp
 

@@ -10,6 +10,7 @@ __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'U
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
+import atexit
 import dataclasses
 import hashlib
 import importlib.util
@@ -172,7 +173,10 @@ def processes(
         raise UserError("accelerate was asked for several processes and started one; "
                         "without GPUs it needs: accelerate launch --multi_gpu --num_processes …")
     from accelerate import PartialState
-    return PartialState(cpu=cpu or not torch.accelerator.is_available())
+    state = PartialState(cpu=cpu or not torch.accelerator.is_available())
+    # a thread of gloo that lets go of a tensor when Python has ended aborts the process
+    if state.num_processes > 1: atexit.register(state.destroy_process_group)
+    return state
 
 # %% ../nbs/engine/core.ipynb #0ef40615
 @lru_cache         # the code that runs is that of the import, whatever is edited since
@@ -301,7 +305,7 @@ def check_device(
 
 
 def check_image(
-    image: Tensor,
+    image: Tensor,         # should be (b, channels, h, w), floating
     channels: int = 3,
     name: str = "image",   # as the message calls it
     above: int = 0,        # its sides must be longer than that, pixels

@@ -15,8 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 # %% ../nbs/app/flats.ipynb #6003c46c
-def with_neighbours(x: Tensor) -> Tensor:
-    "The sum of each pixel and the four beside it, of (c, h, w)."
+def with_neighbours(
+    x: Tensor,       # (c, h, w)
+) -> Tensor:         # likewise
+    "The sum of each pixel and the four beside it."
     total = x.clone()
     total[:, 1:] += x[:, :-1]
     total[:, :-1] += x[:, 1:]

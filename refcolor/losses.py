@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/10_losses.ipynb #96786899
 from .core import FEATURE_LAMBDAS, TrainConfig
 from .engine.features import FeatureNetwork
 from .triplet import triplet_loss

@@ -10,7 +10,6 @@ __all__ = ['ThinPlateSpline', 'bending_energy', 'pixel_centres', 'control_grid',
 import math
 from functools import lru_cache
 
-# %% ../nbs/03_tps.ipynb #7d798a2a
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -17,14 +17,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-# %% ../nbs/11_train.ipynb #6692ff83
 import numpy as np
 import torch
 from accelerate.utils import reduce
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-# %% ../nbs/11_train.ipynb #7385e7ac
 from .augment import Triple, noise_size, self_reference
 from .core import Preset, UserError, preset_to_dict, processes, uniform
 from .discriminator import PatchGAN
@@ -134,7 +132,7 @@ class TrainingBatches(Dataset):
         return [make_triple(self.dataset, part, step, self.seed, self.preset.data)
                 for part in batch_parts(index, *self.split)]
 
-# %% ../nbs/11_train.ipynb #a49db24c
+# %% ../nbs/11_train.ipynb #502b384b
 class Interrupted(UserError):
     "The run was asked to stop, and has saved its state."
     exit_code = 130
@@ -143,7 +141,7 @@ class Interrupted(UserError):
 class Diverged(UserError):
     "A loss or a gradient is not finite any more, or absurdly large."
 
-# %% ../nbs/11_train.ipynb #502b384b
+
 def discriminator_loss(
     discriminator: nn.Module,
     triple: Triple,
@@ -202,7 +200,6 @@ class Learner:
         self.opt_g = torch.optim.Adam(self.generator.parameters(), t.lr_g, t.betas, fused=fused)
         self.opt_d = torch.optim.Adam(self.discriminator.parameters(), t.lr_d, t.betas, fused=fused)
 
-    # --- a step
     def step(self, measure: bool = False, parts: list | None = None) -> dict:
         "One step of D and one of G on batch `steps_done`; `measure` adds the gradient norms."
         parts = [Triple(*(x.to(self.device, non_blocking=True) for x in part))
@@ -292,7 +289,6 @@ class Learner:
         torch._foreach_lerp_(list(self.averaged.parameters()), list(self.generator.parameters()),
                              1 - decay)
 
-    # --- save and resume
     def save(self):
         "Write a checkpoint of everything that the run needs to go on."
         state = dict(seed=self.seed, seconds=self.seconds, steps=self.preset.train.steps)
@@ -306,8 +302,7 @@ class Learner:
         try: state, saved, tensors = read_checkpoint(folder)
         except UserError as e:
             older = [p.name for p in checkpoints(self.out) if p.name != folder.resolve().name]
-            offer = (f"go on from an older one: --resume {older[-1]}" if older
-                     else "there is no other")
+            offer = f"go on from an older one: --resume {older[-1]}" if older else "there is no other"
             raise UserError(f"--resume: {e}; {offer}") from None
         # a run may be made longer; all else must agree
         saved = replace(saved, train=replace(saved.train, steps=self.preset.train.steps))
@@ -318,7 +313,6 @@ class Learner:
         restore_optimizer(self.opt_g, tensors["optimizer_g"])
         restore_optimizer(self.opt_d, tensors["optimizer_d"])
         self.steps_done, self.seconds = state["step"], state["seconds"]
-        return self
 
     def last_good(self) -> str:
         "Which checkpoint is safe, for an error message."
@@ -326,7 +320,6 @@ class Learner:
         return (f"the last checkpoint, {os.readlink(last)}, is intact" if last and last.exists()
                 else "there is no checkpoint yet")
 
-    # --- the whole run
     def begin(self, resume: bool | str):
         "Make or check the folder of the run; every process looks before one of them writes."
         if resume and self.steps_done == 0: self.resume("last" if resume is True else resume)

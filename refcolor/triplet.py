@@ -8,12 +8,10 @@ __all__ = ['Correspondence', 'correspondence', 'triplet_loss']
 # %% ../nbs/09_triplet.ipynb #2fdf34f2
 from typing import NamedTuple
 
-# %% ../nbs/09_triplet.ipynb #c452eb52
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/09_triplet.ipynb #4ebcc375
 from .tps import nearest_read, pixel_centres
 
 # %% ../nbs/09_triplet.ipynb #16fd77f7

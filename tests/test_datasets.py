@@ -273,7 +273,7 @@ def test_openmoji_trains_and_has_parts(tmp_path):
 
 def test_every_emojis_lines_can_be_seen_in_its_picture():
     for seed in range(0, len(characters.emoji_groups()), 29):
-        image, line, _ = characters._draw_emoji(seed, 48)
+        image, line, _ = characters._draw("openmoji", seed, 48)
         ink = line[0] < 2
         assert line.min() < 128 and (image.max(0)[ink] < 13).all(), characters.emoji_code(seed)
 
@@ -545,7 +545,7 @@ def test_rot_in_the_cache_is_noticed(copy, tmp_path, monkeypatch):
     d = open_dataset("yumi", root, size=32)
     fill(d)
     whole = d.batch(range(len(d))).image
-    file = next((tmp_path / "cache").rglob("pixels.u8"))
+    file = next((tmp_path / "cache").rglob("slots"))
     with open(file, "r+b") as f:
         f.seek(700)
         f.write(b"\xff\0\xff")

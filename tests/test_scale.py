@@ -6,8 +6,8 @@ import torch
 
 from refcolor.app.cli import main
 from refcolor.core import TINY
-from refcolor.engine.scale import (GROUPS, attention_cases, bench, choice_cases, measure,
-                                   step_learner)
+from refcolor.engine.scale import (GROUPS, attention_cases, bench, choice_cases, step_learner,
+                                   time_of)
 
 
 def test_bench_prints_a_table_and_one_json_object(tmp_path, capsys):
@@ -59,7 +59,7 @@ def test_a_step_runs_each_network_as_often_as_it_must():
 
 def test_attention_without_its_map_needs_less_than_a_tenth_of_the_memory():
     cases = attention_cases(TINY)
-    lean, naive = (measure(cases[f"{kind}4096 positions"], repeats=1).memory for kind in ("attention, ", "naive attention, "))
+    lean, naive = (time_of(cases[f"{kind}4096 positions"], repeats=1).memory for kind in ("attention, ", "naive attention, "))
     if lean is None: pytest.skip("this system does not tell how much memory was in use")
     vectors = 4 * 4096 * TINY.model.d_v * 4 / 1e6           # q, k, v and the result, which both need
     assert max(0, lean - vectors) < (naive - vectors) / 10, (lean, naive)

@@ -12,14 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../../nbs/app/explorer.ipynb #26edec3b
 import anywidget
 import ipywidgets as W
 import traitlets as T
 from PIL import Image
 from torch import Tensor
 
-# %% ../../nbs/app/explorer.ipynb #93286d62
 from ..attention import (ABLATIONS, Look, cell_centre, cell_colours, explorer_figure,
                                 heat_colours, look, move_cells, part_mass, part_shares)
 from ..colorize import default_weights, full_size, lines_of, network_view
@@ -181,9 +179,7 @@ class Explorer(W.VBox):
         return W.HBox([self.temperature, self.k, self.ablation, self.entropy],
                       layout={"flex_flow": "row wrap", "grid_gap": "0 18px"})
 
-    def chosen(self,
-               role: str,   # "sketch" or "reference"
-              ) -> Choice:
+    def chosen(self, role: str) -> Choice:
         "The sketch or the reference that is shown; by ablation, the reference next to it."
         choices, index = self.choices[role], self.galleries[role].index
         swap = role == "reference" and self.ablation.value == "another reference"
@@ -215,11 +211,8 @@ class Explorer(W.VBox):
         return part_table(part_mass(self.seen.alpha, rows, columns), labels,
                           [*labels, "background", "lines, rest"])
 
-    def add(self,
-            role: str,       # "sketch" or "reference"
-            choice: Choice,  # goes to the end of that gallery
-           ):
-        "Offer one more picture, without choosing it."
+    def add(self, role: str, choice: Choice):
+        "Offer one more picture at the end of that gallery, without choosing it."
         gallery = self.galleries[role]
         self.choices[role].append(choice)
         with gallery.hold_sync():
@@ -259,8 +252,7 @@ class Explorer(W.VBox):
         lines = sketch.lines or to_image(sketch.pixels)
         if sketch.index is not None:
             svg = line_art_svg(self.people.name, self.people.seeds[sketch.index])
-            drawing = rasterize(svg, 512)
-            lines = Image.fromarray(drawing).convert("L")
+            lines = Image.fromarray(rasterize(svg, 512)).convert("L")
         _, box = letterbox(lines, self.generator.config.size)
         return full_size(self.seen.fake, self.seen.sketch, lines, box)
 

@@ -10,13 +10,11 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-# %% ../../nbs/app/export.ipynb #766d4715
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-# %% ../../nbs/app/export.ipynb #4ec4caf0
 from ..colorize import default_weights
 from ..core import UserError, say, write_atomically
 from ..generator import Generator, load_generator
@@ -51,10 +49,7 @@ class _ForOnnx(nn.Module):
         with _PoolByMatrix(): return self.generator(sketch, reference, need_logits=False).fake
 
 # %% ../../nbs/app/export.ipynb #bc8f41e1
-def export_onnx(
-    generator: Generator,  # on the CPU
-    path: Path,            # of the .onnx file to write
-):
+def export_onnx(generator: Generator, path: Path):   # on the CPU; of the .onnx file
     "Write a generator as ONNX: batch 1, height and width free."
     import onnxscript  # noqa: F401  (the exporter needs it)
     side = generator.config.size * 3 // 2
@@ -68,10 +63,7 @@ def export_onnx(
     program.save(str(path))
 
 # %% ../../nbs/app/export.ipynb #fc8e7dca
-def onnx_difference(
-    generator: Generator,
-    path: Path,            # of the .onnx file
-) -> float:                # of colours in [-1, 1]; rounding makes about 1e-5
+def onnx_difference(generator: Generator, path: Path) -> float:   # in [-1, 1]: about 1e-5
     "The largest difference between a generator and its ONNX file at two sizes, by onnxruntime."
     import onnxruntime
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

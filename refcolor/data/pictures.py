@@ -22,13 +22,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../../nbs/data/pictures.ipynb #4e4b7d49
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-# %% ../../nbs/data/pictures.ipynb #d7272284
 from ..core import UserError
 
 # %% ../../nbs/data/pictures.ipynb #2d03896c
@@ -61,10 +59,8 @@ MAX_PIXELS = 2 ** 26    # 8,192²; colouring more would take over 2 GB of memory
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")   # others may start other programs
 
 
-def on_white(
-    image: Image.Image,  # of any mode
-) -> Image.Image:        # mode RGB
-    "Any PIL image as upright RGB, with white paper where it is transparent."
+def on_white(image: Image.Image) -> Image.Image:
+    "A PIL image of any mode as upright RGB, with white paper where it is transparent."
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):                              # 16 bits of grey
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
@@ -83,11 +79,10 @@ def read_picture(
     "Decode a picture from anywhere; raises `UserError`, one line, whatever is wrong with it."
     if isinstance(source, Image.Image): return on_white(source)
     path = isinstance(source, (str, os.PathLike))
-    if path and not os.path.exists(source): raise UserError(f"{role}: no such file: {source}")
-    if path and os.path.isdir(source):
-        raise UserError(f"{role}: {source} is a folder, not an image file")
-    if path and not os.path.isfile(source):       # a device, a pipe
-        raise UserError(f"{role}: {source} is no ordinary file")
+    if path and not os.path.isfile(source):
+        if not os.path.exists(source): raise UserError(f"{role}: no such file: {source}")
+        what = "a folder, not an image file" if os.path.isdir(source) else "no ordinary file"
+        raise UserError(f"{role}: {source} is {what}")     # else a device, a pipe
     name = source if path else name or "the file"
     if isinstance(source, bytes): source = io.BytesIO(source)
     try:
@@ -123,16 +118,11 @@ def list_pictures(
         stat = os.stat(folder)
         if (stat.st_dev, stat.st_ino) in entered: return
         entered.add((stat.st_dev, stat.st_ino))
-        folders, names = set(), []
-        with os.scandir(folder) as entries:
-            for e in entries:                     # names only: an entry takes ten times as much
-                if e.name.startswith("."): continue
-                if e.is_dir(): folders.add(e.name)
-                elif os.path.splitext(e.name)[1].lower() not in SUFFIXES: continue
-                elif not e.is_file(): continue
-                names.append(e.name)
-        for name in sorted(names):
-            if name in folders: yield from walk(f"{folder}/{name}", f"{prefix}{name}/")
+        with os.scandir(folder) as entries:       # names only: an entry takes ten times as much
+            names = [e.name + "/" * e.is_dir() for e in entries if e.name[0] != "." and (
+                e.is_dir() or os.path.splitext(e.name)[1].lower() in SUFFIXES and e.is_file())]
+        for name in sorted(names, key=lambda name: name.rstrip("/")):
+            if name[-1] == "/": yield from walk(f"{folder}/{name[:-1]}", prefix + name)
             else: yield prefix + name
     if not os.path.isdir(folder): raise UserError(f"{option} {folder}: no such folder")
     try: yield from walk(os.fspath(folder), "")
@@ -142,9 +132,7 @@ def list_pictures(
 
 class Listing:
     "Many strings as one block of bytes: little more than their text, even for a million."
-    def __init__(self,
-                 paths: Iterable,   # of str
-                ):
+    def __init__(self, paths: Iterable):   # of str
         text, ends = bytearray(), array("q", [0])
         for path in paths:
             text += os.fsencode(path)
@@ -233,36 +221,30 @@ class PixelCache:
                  shape: tuple,   # of a slot, uint8
                 ):
         _make_cache_folder(folder)
-        self._made = folder, n, shape
-        self.shape, self.slot, self.full = shape, int(np.prod(shape)), False
-        self._files = []
-        for name, size in (("pixels.u8", self.slot), ("stamps.u4", 8)):
-            handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-            os.ftruncate(handle, n * size)       # the same size from whichever process: harmless
-            self._files.append(handle)
-        self._pixels = np.memmap(folder / "pixels.u8", np.uint8, "r", shape=(n, self.slot))
-        self._stamps = np.memmap(folder / "stamps.u4", np.uint32, "r", shape=(n, 2))
+        self._made, self.full = (folder, n, shape), False
+        slot = np.dtype([("pixels", np.uint8, shape), ("sum", np.uint32), ("stamp", np.uint32)])
+        self._file = os.open(folder / "slots", os.O_RDWR | os.O_CREAT, 0o644)
+        os.ftruncate(self._file, n * slot.itemsize)    # the same from whichever process: harmless
+        self._slots = np.memmap(folder / "slots", slot, "r", shape=n)
 
     def get(self, i: int, stamp: int) -> np.ndarray | None:
         "The pixels of slot `i`, or None if they are not there, torn, or of another file."
-        if self._stamps[i, 1] != stamp: return None
-        pixels = self._pixels[i]
-        if zlib.crc32(pixels) != self._stamps[i, 0]: return None
-        return pixels.reshape(self.shape)
+        pixels, total, of = self._slots[i]
+        return pixels if of == stamp and zlib.crc32(pixels) == total else None
 
     def put(self, i: int, stamp: int, pixels: np.ndarray):
         "Fill slot `i`: the pixels first, then what makes them count. A full disk ends the filling."
         if self.full: return
-        data = pixels.tobytes()
+        data, start = pixels.tobytes(), i * self._slots.itemsize
         try:
-            os.pwrite(self._files[0], data, i * self.slot)
-            os.pwrite(self._files[1], np.array([zlib.crc32(data), stamp], np.uint32), i * 8)
+            os.pwrite(self._file, data, start)
+            os.pwrite(self._file, np.array([zlib.crc32(data), stamp], np.uint32), start + len(data))
         except OSError: self.full = True
 
     def __reduce__(self): return PixelCache, self._made     # a worker process opens its own
 
     def __del__(self):
-        for handle in self.__dict__.get("_files", ()): os.close(handle)
+        if hasattr(self, "_file"): os.close(self._file)
 
 
 # %% ../../nbs/data/pictures.ipynb #b161971a
@@ -272,16 +254,12 @@ def crop_and_flip(
     noise,                # (b, 3) in [-1, 1): across, down, mirror if ≥ 0
 ) -> np.ndarray:          # uint8 (b, c, size, size)
     "Cut a window out of each square, and mirror some."
-    rest = pixels.shape[-1] - size
-    noise = np.asarray(noise)
+    rest, noise = pixels.shape[-1] - size, np.asarray(noise)
     across, down = ((noise[:, :2] + 1) / 2 * (rest + 1)).astype(int).clip(0, rest).T
     windows = [p[:, y:y + size, x:x + size] for p, x, y in zip(pixels, across, down)]
     return np.stack([w[:, :, ::-1] if u >= 0 else w for w, u in zip(windows, noise[:, 2])])
 
 # %% ../../nbs/data/pictures.ipynb #45768454
-_DECODER = 2    # goes up when `read_square` gives other pixels
-
-
 class PictureReader:
     "The squares of a source, each decoded once; broken files are left out, and named."
     def __init__(self,
@@ -299,8 +277,9 @@ class PictureReader:
     def _open_cache(self, folder: Path) -> PixelCache | None:
         "The cache of these paths and shape; None, with a message, if the disk is too small."
         source, n, shape = self.source, len(self.source.paths), (4, self.side, self.side)
-        key = json.dumps([str(source.root.resolve()), source.paths.digest(), self.side,
-                          self.drawn, source.halves, _DECODER, version("pillow")])
+        # the number goes up when `read_square` gives other pixels, or a slot's form changes
+        key = json.dumps([3, str(source.root.resolve()), source.paths.digest(), self.side,
+                          self.drawn, source.halves, version("pillow")])
         digest = hashlib.sha256(key.encode()).hexdigest()[:12]
         path = folder / f"{self.name}-{self.side}-{digest}"
         _make_cache_folder(folder)

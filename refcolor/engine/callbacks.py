@@ -9,10 +9,8 @@ __all__ = ['Callback', 'Log', 'TensorBoard', 'Snapshots', 'Checkpoints']
 import contextlib
 import json
 
-# %% ../../nbs/engine/callbacks.ipynb #9a82a336
 import torch
 
-# %% ../../nbs/engine/callbacks.ipynb #751e001a
 from ..core import UserError
 from ..show import image_rows
 

@@ -13,10 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# %% ../../nbs/engine/checkpoints.ipynb #591b47f3
 from safetensors.torch import load_file, save_file
 
-# %% ../../nbs/engine/checkpoints.ipynb #01ee73d5
 from ..core import Preset, UserError, preset_from_dict, preset_to_dict
 
 # %% ../../nbs/engine/checkpoints.ipynb #9b04650d

@@ -112,18 +112,32 @@ TABLE1_DATA = ("avatars", "adventurer", "openmoji")   # trained on each, judged 
 ROW_STEPS = {"TINY": 800}
 
 # %% ../../nbs/study/rows.ipynb #d5dab2cf
-# each takes S (b, n, n), the warp (b, h, w, 2), γ, and the attention's "q", "k", "v" (b, n, d)
-def same_place(logits, grid, margin, qkv) -> Tensor:
+def same_place(
+    logits,  # S (b, n, n)
+    grid,    # the warp (b, h, w, 2)
+    margin,  # γ
+    qkv      # the attention's "q", "k", "v" (b, n, d)
+) -> Tensor:
     "Eq. 6 with the positive at the query's own position, as if nothing had been bent."
     return triplet_loss(logits, pixel_centres(*grid.shape[1:3]).to(grid).expand_as(grid), margin)
 
 
-def flattened(logits, grid, margin, qkv) -> Tensor:
+def flattened(
+    logits,  # as above
+    grid,    # likewise
+    margin,  # likewise
+    qkv      # likewise
+) -> Tensor:
     "All of Q, K and V as one anchor, one positive and one negative: the ready-made distance loss."
     return F.triplet_margin_loss(*(qkv[k].flatten(1) for k in "qkv"), margin=margin)
 
 
-def reversed_sign(logits, grid, margin, qkv) -> Tensor:
+def reversed_sign(
+    logits,  # as above
+    grid,    # likewise
+    margin,  # likewise
+    qkv      # likewise
+) -> Tensor:
     "Eq. 6 on −S, as if S were a distance."
     return triplet_loss(-logits, grid, margin)
 
@@ -154,7 +168,10 @@ def same_histogram(
     return torch.from_numpy(found).float()
 
 # %% ../../nbs/study/rows.ipynb #64402d67
-def registered(sketch: Tensor, reference: Tensor) -> Tensor:
+def registered(
+    sketch: Tensor,    # (b, 1, h, w) in [-1, 1]
+    reference: Tensor  # (b, 3, h, w) in [-1, 1]
+) -> Tensor:           # as the reference
     "The reference, moved so that its lines meet the sketch's: scikit-image's TV-L1 optical flow."
     from skimage.registration import optical_flow_tvl1
     flows = [optical_flow_tvl1(s, line)[::-1].copy()              # rows first: (2, h, w) is (y, x)
@@ -364,7 +381,11 @@ def judged_sources(
     return [*sources_of(dataset, n), *([BentReference(dataset, n)] if name in STYLES else [])]
 
 
-def judge_row(study: Study, generator, datasets: dict) -> dict:
+def judge_row(
+    study: Study,
+    generator,      # trained, or `Untrained`
+    datasets: dict  # of `open_study`
+) -> dict:
     "The metrics of a row, on pairs that it never saw, and the paired ones pair by pair."
     extractor = feature_extractor("lite0", study.device or "cpu")
     found = measure_all(generator, judged_sources(datasets["test"], study.n), extractor)

@@ -129,7 +129,9 @@ def shipped_pictures(
 SHIP_ROOTS = ("study.ship",)
 
 
-def weights_probe(generator) -> dict:
+def weights_probe(
+    generator  # trained
+) -> dict:
     "How the weights are judged, on a few pairs of each set: their training cannot be probed."
     found = judge_weights(generator, PROBE_PAIRS)
     return {"processor": processor(), "judging": {
@@ -282,7 +284,7 @@ def run_reproduce(args) -> dict:
             "rows": status if len(own) > 1 else status[own[0].data]}
 
 
-def run_studies(args, own: list, across: list, names):
+def run_studies(args, own: list, across: list, names: list):
     "Train, judge and draw what has no result yet; all data are opened before anything is trained."
     command = f"refcolor reproduce {args.experiment} --preset {args.preset}"
     if args.data and args.data != "avatars": command += f" --data {args.data}"

@@ -45,7 +45,7 @@ COLUMNS = {"region_error": "region error", "region_error_hair": "hair", "ssim": 
 
 def table_of(
     study: Study,
-    names,                # of `ROWS`
+    names: list,          # of `ROWS`
     metrics=("region_error", "region_error_hair", "bent_region_error", "psnr",
              "correspondence_0", "correspondence", "part_attention"),
     seeds=range(3),
@@ -74,7 +74,7 @@ def _cell(results: list, metric: str, interval: bool) -> str:
 
 
 def difference_rows(
-    study: Study, names,
+    study: Study, names: list,
     base: str,    # the row that is subtracted
     metrics=("region_error", "bent_region_error", "psnr", "correspondence", "part_attention"),
     seeds=range(3),
@@ -94,7 +94,7 @@ def difference_rows(
 
 # %% ../../nbs/study/tables.ipynb #24273803
 def learning_curves(
-    study: Study, names,
+    study: Study, names: list,
     metrics: dict = {"region_error": "region error", "psnr": "PSNR, dB", "entropy": "entropy of α",
                      "correspondence": "correspondence, within 1"},    # of the curve -> title
     seeds=range(3),
@@ -146,7 +146,7 @@ def _minutes(result: dict) -> float:
     return result["seconds"] / 60 * (int(threads[1]) if threads else 1) / max(steps, 1)
 
 
-def headline(study: Study, names, seeds=range(3)) -> tuple:
+def headline(study: Study, names: list, seeds=range(3)) -> tuple:
     "The columns of Tables 1 and 2; where there is no true answer, those of a bent own reference."
     found = next((r for n in names for r in finished(study, n, seeds).values()), None)
     metrics = found["metrics"] if found else {}
@@ -170,7 +170,7 @@ def strip_of(
     return image if name == "pairs" or image.text.get("run") == study.run(name, 0).name else None
 
 
-def draw_rows(study: Study, names, tell=print):
+def draw_rows(study: Study, names: list, tell=print):
     "Draw what each row (seed 0) makes of the same held-out pairs, where that is not drawn yet."
     new = [n for n in names if finished(study, n, [0]) and not strip_of(study, n)]
     lost = [n for n in new if not study.is_kept(n, 0)]
@@ -191,7 +191,7 @@ def draw_rows(study: Study, names, tell=print):
 
 
 def strips(
-    study: Study, names,
+    study: Study, names: list,
     k: int = STRIP,   # pairs, at most as many as were drawn
 ):                    # a matplotlib figure; None if no row is drawn
     "Sketch, reference, what each row made of them, and the true answer, as in the paper's Fig. 8."
@@ -213,7 +213,7 @@ def strips(
     return fig
 
 # %% ../../nbs/study/tables.ipynb #eba31d20
-def conflict_rows(study: Study, names, seeds=range(3)) -> list:
+def conflict_rows(study: Study, names: list, seeds=range(3)) -> list:
     "The cosines of `branch_conflict` over training: their mean, and how often they are below 0."
     rows = [("", "keys, values: mean", "below 0", "query, residual: mean", "below 0", "measured")]
     for name in names:
@@ -229,7 +229,7 @@ def conflict_rows(study: Study, names, seeds=range(3)) -> list:
 
 
 def across_rows(
-    study: Study, names, metric: str = "region_error", datas=TABLE1_DATA, seeds=range(3),
+    study: Study, names: list, metric: str = "region_error", datas=TABLE1_DATA, seeds=range(3),
 ) -> list:
     "Trained on one data set, judged on another: a row for each method and training set."
     rows = [("", "trained on", *(f"judged on {on}" for on in datas))]
