@@ -133,10 +133,8 @@ TINY = Preset("TINY",
 PRESETS = {p.name: p for p in (PAPER, SMALL, TINY)}
 
 # %% ../nbs/engine/core.ipynb #889179f0
-def preset_to_dict(
-    preset: Preset,
-) -> dict:           # of JSON's types
-    "A preset as it is saved with each checkpoint."
+def preset_to_dict(preset: Preset) -> dict:
+    "A preset as it is saved with each checkpoint, in JSON's types."
     return dataclasses.asdict(preset)
 
 

@@ -112,7 +112,7 @@ def frechet_from_features(
 # %% ../nbs/13_fid.ipynb #3e7302c9
 class Statistics:
     "Mean and covariance of features that arrive in batches, in float64, in (d, d) of memory."
-    def __init__(self): self.n, self._mean, self._scatter = 0, None, None
+    def __init__(self): self.n, self._mean, self._scatter = 0, 0., 0.
 
     def update(self,
         features,   # a batch (b, d), any scale; numpy or torch; d as in the batches before
@@ -128,16 +128,13 @@ class Statistics:
         other: "Statistics",    # of another part of the same set, say from another process
     ) -> "Statistics":
         "Take in what `other` saw; `other` stays as it was. Raises ValueError if the widths differ."
-        if other.n and not self.n:
-            self.n, self._mean, self._scatter = other.n, other._mean.copy(), other._scatter.copy()
-        elif other.n:
-            if other._mean.shape != self._mean.shape:
-                raise ValueError(f"features: expected {len(self._mean)} columns, "
-                                 f"got {len(other._mean)}")
-            n, gap = self.n + other.n, other._mean - self._mean
-            self._scatter += other._scatter + np.outer(gap, gap * (self.n * other.n / n))
-            self._mean += gap * (other.n / n)
-            self.n = n
+        if not other.n: return self
+        if self.n and other._mean.shape != self._mean.shape:
+            raise ValueError(f"features: expected {len(self._mean)} columns, "
+                             f"got {len(other._mean)}")
+        n, gap = self.n + other.n, other._mean - self._mean
+        self._scatter = other._scatter + np.outer(gap, gap * (self.n * other.n / n)) + self._scatter
+        self._mean, self.n = self._mean + gap * (other.n / n), n
         return self
 
     @property
