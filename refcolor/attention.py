@@ -147,7 +147,6 @@ def attention_figure(
     fake: Tensor,       # (3, h, w) in [-1, 1]
     logits: Tensor,     # (n, n)
     points,             # [(x, y, name)], in [-1, 1] of the sketch
-    temperature: float = 1.,  # divides the logits
 ):
     "The sketch with its points, the result, and for each point a spotlight on the reference."
     import matplotlib.pyplot as plt
@@ -161,7 +160,7 @@ def attention_figure(
         at = ((x + 1) / 2 * w, (y + 1) / 2 * h)
         axes[0].plot(*at, "o", color=f"C{k}", ms=7, mec="white")
         ax.imshow(to_image(reference), extent=extent)
-        alpha = attention_row(logits, x, y, temperature)
+        alpha = attention_row(logits, x, y)
         shade = 0.65 * (1 - (alpha / alpha.max()).numpy() ** 0.5)
         dark = np.dstack([np.zeros((*alpha.shape, 3)), shade])
         ax.imshow(dark, extent=extent, interpolation="bilinear")

@@ -138,14 +138,13 @@ def part_around(
 def colour_around(
     reference: Tensor,   # (3, h, w) in [-1, 1]
     x: float, y: float,  # a point, in [-1, 1]
-    tolerance: float = 0.2,  # largest difference in a channel, in [-1, 1]
 ) -> Tensor:             # (h, w), bool
-    "Where the reference has the colour that it has at a point."
+    "Where the reference has the colour that it has at a point, give or take 0.2 in a channel."
     h, w = reference.shape[1:]
     row, column = divmod(cell_at(x, y, w, h), w)
     patch = reference[:, max(0, row - 1):row + 2, max(0, column - 1):column + 2]
     colour = patch.flatten(1).median(1).values.view(3, 1, 1)
-    return (reference - colour).abs().amax(0) < tolerance
+    return (reference - colour).abs().amax(0) < 0.2
 
 # %% ../nbs/14_colorize.ipynb #13159010
 def hint_mask(
@@ -228,7 +227,8 @@ def colorize(
                         "hints or several references could use")
     lines = lines_of(sketch, clean, extract)
     small, box = network_view(lines, config.size)
-    squares, boxes = zip(*(letterbox(read_picture(r, "reference"), config.size) for r in references))
+    squares, boxes = zip(*(letterbox(read_picture(r, "reference"), config.size)
+                           for r in references))
     view, views, mask = to_tensor(small), [to_tensor(r) for r in squares], None
     if hints:
         def moved(v, low, high): return ((v + 1) / 2 * (high - low) + low) / config.size * 2 - 1

@@ -317,7 +317,8 @@ def check_image(
     if min(shape[2:]) <= above:
         raise ValueError(f"{name}: expected sides of more than {above} pixels, "
                          f"got {shape[2]}×{shape[3]}")
-    if not values or image.device.type != "cpu": return     # looking at a value would make the queue wait
+    # on an accelerator, looking at a value would make the queue wait
+    if not values or image.device.type != "cpu": return
     low, high = image.aminmax()
     if not (low >= -1.001 and high <= 1.001):               # a NaN fails, too
         raise ValueError(f"{name}: expected values in [-1, 1], got {low:.3g} to {high:.3g}")

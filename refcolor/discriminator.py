@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .core import check_image
+from .encoder import init_weights
 
 # %% ../nbs/08_discriminator.ipynb #6505e65f
 def _strides(channels: tuple) -> list:
@@ -41,9 +42,7 @@ class PatchGAN(nn.Module):
         for c_in, c_out, s in zip(widths, widths[1:], strides):
             layers += [nn.Conv2d(c_in, c_out, 4, s, padding=1), nn.LeakyReLU(0.2)]
         self.channels, self.net = tuple(channels), nn.Sequential(*layers[:-1])    # scores stay raw
-        for conv in self.net[::2]:
-            nn.init.normal_(conv.weight, 0., std)
-            nn.init.zeros_(conv.bias)
+        init_weights(self, std)
 
     def forward(self,
                 image: Tensor,   # I_gt or the fake (b, 3, h, w) in [-1, 1]

@@ -230,11 +230,10 @@ def _measure(generator, pairs: Pairs, source, extractor, lpips) -> tuple:
     if not fake.isfinite().all():
         raise UserError("weights: the pictures contain NaN or infinite numbers, the training "
                         "diverged; evaluate an earlier checkpoint")
-    guesses = {"": (fake, logits)}
-    if logits is not None: even, own = torch.zeros_like(logits), torch.eye(logits.shape[-1])
-    else: even = own = None
-    guesses["constant_"] = constant_answer(pairs.reference), even
-    guesses["copy_"] = pairs.reference, own if own is None else own.expand_as(logits) * 100
+    even, own = (None, None) if logits is None else (
+        torch.zeros_like(logits), torch.eye(logits.shape[-1]).expand_as(logits) * 100)
+    guesses = {"": (fake, logits), "constant_": (constant_answer(pairs.reference), even),
+               "copy_": (pairs.reference, own)}
     values = {}
     for guess, answer in guesses.items():
         for name, v in score(*answer, pairs, source.labels, lpips).items():

@@ -71,9 +71,7 @@ def frechet_distance(
     mu2,     # mean of the second features (d,)
     sigma2,  # their covariance (d, d)
 ) -> float:  # d² ≥ 0, in squared units of the features
-    """Compute the squared Fréchet distance between two Gaussians, in float64.
-
-    Raises ValueError for other shapes, NaNs, and matrices that are no covariances."""
+    "Compare two Gaussians in float64; raises ValueError for other shapes, NaNs, no covariances."
     mu1 = _array(mu1, "mu1", None)
     mu2 = _array(mu2, "mu2", len(mu1))
     sigma1 = _covariance(sigma1, "sigma1", len(mu1))
@@ -100,9 +98,7 @@ def frechet_from_features(
     features1,  # one row per image (n1, d), any scale; numpy or torch
     features2,  # one row per image (n2, d)
 ) -> float:     # d² ≥ 0
-    """Compute the squared Fréchet distance of two small sets; costs n1·n2·d instead of d³.
-
-    Raises ValueError for fewer than 2 images, unequal widths and NaNs."""
+    "Compare two small sets in n1·n2·d instead of d³; raises ValueError for n < 2, widths, NaNs."
     x, y = _pair(features1, features2)
     gap = x.mean(0) - y.mean(0)
     c1, c2 = ((f - f.mean(0)) / np.sqrt(len(f) - 1) for f in (x, y))     # (n, d), Σ = cᵀc
@@ -192,7 +188,7 @@ _INCEPTION_URL = ("https://github.com/mseitzer/pytorch-fid/releases/download/fid
 def _inception_file() -> Path:
     "Where the Inception's weights lie, after a download if need be; raises UserError without them."
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    if found := weights_file(INCEPTION_FILE, cache): return found
+    if found := weights_file(INCEPTION_FILE): return found
     target, bar = cache / INCEPTION_FILE, os.environ.get("REFCOLOR_PROGRESS") != "0"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -230,16 +226,13 @@ def feature_extractor(
     name: str = "lite0",    # "lite0" or "inception"
     device: str = "cpu",    # where to run it: "cpu", "cuda", …
 ) -> FeatureExtractor:
-    """Load a feature network by name.
-
-    Raises UserError for an unknown name, and when weights can be neither found nor fetched.
-    An "inception" file with another digest than pytorch-fid's is named after its own digest."""
+    "Load a network by name; raises UserError for another name, and if weights cannot be had."
     if name == "lite0": return FeatureExtractor("lite0", 1280, _Lite0().to(device), device)
     if name != "inception":
         raise UserError(f"unknown feature network {name!r}: use one of lite0, inception")
     path = _inception_file()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    if digest != _INCEPTION_DIGEST: name = f"inception-{digest}"
+    if digest != _INCEPTION_DIGEST: name = f"inception-{digest}"     # not pytorch-fid's file
     return FeatureExtractor(name, 2048, _Inception(path).to(device), device)
 
 # %% ../nbs/13_fid.ipynb #30e8a8ec
@@ -302,9 +295,7 @@ def kid(
     subset_size: int | None = None,  # images in each, per side; None: as many as there are
     seed: int = 0,                   # decides which image goes into which subset
 ) -> tuple:                          # (mean, standard error of that mean)
-    """Average the squared kernel distance over disjoint subsets.
-
-    Raises ValueError with fewer than subsets · subset_size images, and says how many are needed."""
+    "Average `squared_mmd` over disjoint subsets; raises ValueError if the images do not suffice."
     x, y = _pair(features1, features2)
     size = subset_size or max(min(len(x), len(y)) // max(subsets, 1), 2)
     if subsets < 2: raise ValueError(f"subsets: a standard error needs at least 2, got {subsets}")

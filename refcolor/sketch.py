@@ -26,11 +26,8 @@ def luma(
     return ((LUMA[0] * r + LUMA[1] * g + LUMA[2] * b)[:, None] + 1) / 2
 
 # %% ../nbs/02_sketch.ipynb #a041c2c6
-def _check_sigma(
-    sigma: float | Tensor,  # () or (b,)
-    b: int,                 # size of the batch
-) -> Tensor:                # (b,)
-    "Return one σ per sample; raise `ValueError` on a wrong shape or value."
+def _check_sigma(sigma: float | Tensor, b: int) -> Tensor:
+    "Make () or (b,) one σ per sample (b,); raise `ValueError` on a wrong shape or value."
     sigma = torch.as_tensor(sigma, dtype=torch.float32)
     if sigma.shape not in ((), (b,)):
         raise ValueError(f"sigma: expected a number or ({b},), got {tuple(sigma.shape)}")
@@ -39,10 +36,8 @@ def _check_sigma(
     return sigma.expand(b)
 
 # %% ../nbs/02_sketch.ipynb #bbb15775
-def _taps(
-    sigma: Tensor,  # standard deviations in pixels (n,)
-) -> Tensor:        # (n, 2·radius + 1)
-    "Return the weights of Gaussians cut at 3σ, each with the sum 1."
+def _taps(sigma: Tensor) -> Tensor:
+    "The weights (n, 2·radius + 1) of Gaussians of σ pixels (n,), cut at 3σ, each with the sum 1."
     reach = (3 * sigma + 0.5).floor()       # each its own, whatever its neighbours in the batch are
     radius = int(reach.max())
     x = torch.arange(-radius, radius + 1, device=sigma.device)

@@ -21,11 +21,10 @@ from ..core import UserError, check_image, say
 # %% ../../nbs/engine/features.ipynb #16b37f69
 def weights_file(
     filename: str,      # as its publisher calls it
-    *caches,            # further folders to look in
 ) -> Path | None:
-    "Where a third party's weights lie: in `REFCOLOR_WEIGHTS`, or in one of `caches`, or nowhere."
-    folders = [os.environ["REFCOLOR_WEIGHTS"]] if os.environ.get("REFCOLOR_WEIGHTS") else []
-    found = [Path(folder) / filename for folder in [*folders, *caches]]
+    "Where a third party's weights lie: in `REFCOLOR_WEIGHTS`, or in torch's cache, or nowhere."
+    folders = os.environ.get("REFCOLOR_WEIGHTS"), Path(torch.hub.get_dir()) / "checkpoints"
+    found = [Path(folder) / filename for folder in folders if folder]
     return next((path for path in found if path.is_file()), None)
 
 
@@ -157,7 +156,7 @@ def feature_network(
     "Make Φ; lite0, said once, where VGG19 cannot be had. Raises `ValueError` on other names."
     if name == "lite0": return Lite0Features()
     if name != "vgg19": raise ValueError(f"name: expected 'vgg19' or 'lite0', got {name!r}")
-    path = weights_file(VGG19_FILE, Path(torch.hub.get_dir()) / "checkpoints")
+    path = weights_file(VGG19_FILE)
     if path:
         try: return VGG19Features(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as e:          # whatever is wrong with the file, its name is what helps
@@ -207,5 +206,5 @@ class LPIPS(nn.Module):
 # %% ../../nbs/engine/features.ipynb #bc41eaa7
 def lpips_network() -> LPIPS | None:
     "LPIPS, if AlexNet's weights are in `REFCOLOR_WEIGHTS` or torch's cache; never a download."
-    path = weights_file(ALEXNET_FILE, Path(torch.hub.get_dir()) / "checkpoints")
+    path = weights_file(ALEXNET_FILE)
     return LPIPS(path) if path else None

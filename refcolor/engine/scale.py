@@ -95,11 +95,9 @@ def flops(f: Callable) -> int:
     return counter.get_total_flops()
 
 
-def peak_flops(
-    dtype=torch.float32,
-    n: int = 2048,       # side of the matrices
-) -> float:              # operations per processor second
-    "The rate of one large matrix product."
+def peak_flops(dtype: torch.dtype = torch.float32) -> float:
+    "The rate of one large matrix product, in operations per processor second."
+    n = 2048
     a = torch.randn(n, n).to(dtype)
     return 2 * n ** 3 / time_of(lambda: a @ a).cpu
 
