@@ -11,14 +11,12 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
-# %% ../nbs/14_colorize.ipynb #4e37a58a
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageChops
 from torch import Tensor
 
-# %% ../nbs/14_colorize.ipynb #2bc82f7e
 from .core import UserError
 from .data.pictures import letterbox, read_picture
 from .flats import colour_between_lines, with_neighbours
@@ -150,13 +148,6 @@ def colour_around(
     return (reference - colour).abs().amax(0) < tolerance
 
 # %% ../nbs/14_colorize.ipynb #13159010
-def _covered_cells(region: Tensor, x: float, y: float, side: int, least: float) -> Tensor:
-    "The positions of a grid that a region covers by at least `least`, and that under the point."
-    cells = F.adaptive_avg_pool2d(region[None, None].float(), side).flatten() >= least
-    cells[cell_at(x, y, side)] = True
-    return cells
-
-
 def hint_mask(
     hints,           # [(x, y, (x', y'))] in [-1, 1] of the squares; (x', y', k) is in reference k
     sketch: Tensor,  # the square that the network sees (1, 1, s, s) in [-1, 1]
@@ -164,13 +155,17 @@ def hint_mask(
     positions: int,  # side p of the attention's grid
 ) -> Tensor:         # (p², k·p²): 0 where a position may look, else −inf
     "Hints as a mask for the logits; where two meet, the later one counts. Raises `UserError`."
+    def covered(region, x, y, least):    # what a region covers by at least so much, and the point
+        cells = F.adaptive_avg_pool2d(region[None, None].float(), positions).flatten() >= least
+        cells[cell_at(x, y, positions)] = True
+        return cells
     mask = torch.zeros(positions ** 2, len(references) * positions ** 2)
     paper = sketch[0, 0] > 0.5
     for x, y, u, v, k in _parse_hints(hints, len(references)):
         allowed = torch.zeros(len(references), positions ** 2, dtype=torch.bool)
-        allowed[k] = _covered_cells(colour_around(references[k][0], u, v), u, v, positions, 0.5)
+        allowed[k] = covered(colour_around(references[k][0], u, v), u, v, 0.5)
         row = torch.zeros(allowed.numel()).masked_fill(~allowed.flatten(), -torch.inf)
-        mask[_covered_cells(part_around(paper, x, y), x, y, positions, 0.3)] = row
+        mask[covered(part_around(paper, x, y), x, y, 0.3)] = row
     return mask
 
 

@@ -25,7 +25,6 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-# %% ../nbs/engine/core.ipynb #59ea3fd1
 import numpy as np
 import torch
 from torch import Tensor
@@ -134,10 +133,8 @@ TINY = Preset("TINY",
 PRESETS = {p.name: p for p in (PAPER, SMALL, TINY)}
 
 # %% ../nbs/engine/core.ipynb #889179f0
-def preset_to_dict(
-    preset: Preset,
-) -> dict:           # of JSON's types
-    "A preset as it is saved with each checkpoint."
+def preset_to_dict(preset: Preset) -> dict:
+    "A preset as it is saved with each checkpoint, in JSON's types."
     return dataclasses.asdict(preset)
 
 
@@ -309,13 +306,18 @@ def check_image(
     image: Tensor,         # should be (b, channels, h, w), floating
     channels: int = 3,
     name: str = "image",   # as the message calls it
+    above: int = 0,        # its sides must be longer than that, pixels
+    values: bool = True,   # False: look at shape and type only
 ):
     "Raise `ValueError` unless `image` is floating (b, channels, h, w) in [-1, 1]."
     shape = tuple(image.shape)
     if len(shape) != 4 or shape[1] != channels or 0 in shape or not image.is_floating_point():
         raise ValueError(f"{name}: expected floating (b, {channels}, h, w), "
                          f"got {image.dtype} {shape}")
-    if image.device.type != "cpu": return    # looking at a value would make the queue wait
+    if min(shape[2:]) <= above:
+        raise ValueError(f"{name}: expected sides of more than {above} pixels, "
+                         f"got {shape[2]}×{shape[3]}")
+    if not values or image.device.type != "cpu": return     # looking at a value would make the queue wait
     low, high = image.aminmax()
     if not (low >= -1.001 and high <= 1.001):               # a NaN fails, too
         raise ValueError(f"{name}: expected values in [-1, 1], got {low:.3g} to {high:.3g}")

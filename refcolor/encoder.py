@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .core import ModelConfig
+from .core import ModelConfig, check_image
 
 # %% ../nbs/05_encoder.ipynb #dacd92dc
 def conv_block(
@@ -50,21 +50,11 @@ class Encoder(nn.Module):
                 x: Tensor,  # pictures (b, in_channels, h, w), float, in [-1, 1]
                ) -> list:   # the L maps (b, c_l, h_l, w_l), first to last
         "Compute all activation maps; raises `ValueError` if x cannot be such a batch of pictures."
-        _check_pictures(x, self.in_channels, self.shrink)
+        # a map of one position has no variance to normalise by
+        check_image(x, self.in_channels, "x", above=self.shrink, values=False)
         maps = []
         for block in self.blocks: maps.append(x := block(x))
         return maps
-
-# %% ../nbs/05_encoder.ipynb #64a5ca77
-def _check_pictures(x: Tensor, channels: int, shrink: int):
-    "Raise `ValueError` unless x is a float (b, channels, h, w) with sides above `shrink`."
-    if x.ndim != 4 or x.shape[1] != channels:
-        raise ValueError(f"x: expected pictures (b, {channels}, h, w), got {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise ValueError(f"x: expected floats in [-1, 1], got {x.dtype}")
-    h, w = x.shape[2:]
-    if min(h, w) <= shrink:               # a map of one position has no variance to normalise by
-        raise ValueError(f"x: expected sides of more than {shrink} pixels, got {h}×{w}")
 
 # %% ../nbs/05_encoder.ipynb #8e73534b
 def gather_levels(

@@ -5,22 +5,19 @@
 # %% auto #0
 __all__ = ['ACCURATE', 'MEAN_COLOUR', 'MS_SSIM_SIDE', 'BASELINES', 'region_means', 'region_error', 'region_accuracy',
            'constant_answer', 'picture_metrics', 'correspondence_accuracy', 'part_cells', 'part_attention',
-           'colours_at', 'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'crowd_distances',
-           'Evaluation', 'measure_all', 'evaluate', 'compare']
+           'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'crowd_distances', 'Evaluation',
+           'measure_all', 'evaluate', 'compare']
 
 # %% ../nbs/12_evaluate.ipynb #3a5ae32b
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-# %% ../nbs/12_evaluate.ipynb #dbf41bf2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
-# %% ../nbs/12_evaluate.ipynb #7cfb6f83
 from .core import UserError, processes
 from .data.pairs import Pairs, sources_of
 from .engine.features import ALEXNET_FILE, lpips_network
@@ -66,11 +63,10 @@ ACCURATE = 0.1   # a part whose region error is below this counts as right
 
 
 def region_accuracy(
-    error: Tensor,            # of `region_error`, any shape
-    bound: float = ACCURATE,
-) -> Tensor:                  # 1, 0 or NaN, as `error`
+    error: Tensor,   # of `region_error`, any shape
+) -> Tensor:         # 1, 0 or NaN, as `error`
     "Whether each part's colour is right; NaN where it was not judged."
-    return (error < bound).float().masked_fill(error.isnan(), math.nan)
+    return (error < ACCURATE).float().masked_fill(error.isnan(), math.nan)
 
 # %% ../nbs/12_evaluate.ipynb #b503ba2c
 MEAN_COLOUR = (20 + 255) / 2 / 127.5 - 1     # of `palette_of`, in [-1, 1]
@@ -149,16 +145,6 @@ def part_attention(
     return share.masked_fill(there.sum(-1) == 0, math.nan)
 
 # %% ../nbs/12_evaluate.ipynb #b5e2985d
-def colours_at(
-    image: Tensor,    # (3, h, w)
-    points: Tensor,   # (x, y) in [-1, 1], (k, 2)
-) -> Tensor:          # (k, 3)
-    "The picture's colours at points, bilinear."
-    found = F.grid_sample(image[None], points[None, None].to(image), padding_mode="border",
-                          align_corners=False)
-    return rearrange(found, "1 c 1 k -> k c")
-
-
 def keypoint_psnr(
     fake: Tensor,              # output (3, h, w) in [-1, 1]
     reference: Tensor,         # (3, h, w) in [-1, 1]
@@ -169,7 +155,10 @@ def keypoint_psnr(
     if points.shape != reference_points.shape or not len(points):
         raise ValueError("points: expected as many as in the reference and at least one, got "
                          f"{tuple(points.shape)} and {tuple(reference_points.shape)}")
-    gap = (colours_at(fake, points) - colours_at(reference, reference_points)) / 2
+    here, there = (F.grid_sample(x[None], at[None, None].to(x), padding_mode="border",
+                                 align_corners=False)                           # (1, 3, 1, k)
+                   for x, at in ((fake, points), (reference, reference_points)))
+    gap = (here - there) / 2
     return min(-10 * math.log10(max(float(gap.square().mean()), 1e-30)), 100.)
 
 # %% ../nbs/12_evaluate.ipynb #292a02f1
@@ -297,24 +286,24 @@ def crowd_distances(
     if n < 2:
         if distance == "kernel": raise UserError("the kernel distance needs at least 2 pictures")
         return {}, {f"fd_{network}": "needs at least 2 pictures"}
-    found, measures = {}, {"frechet": _frechet, "kernel": _kernel}
+    found = {}
     try:
-        for kind in measures if distance == "auto" else (distance,):
+        for kind in ("frechet", "kernel") if distance == "auto" else (distance,):
             for column in [c for c in features if c != "real"]:
                 name = column + metric_name(network, n, kind)
-                found |= measures[kind](name, features[column], features["real"])
+                found |= _distance(name, kind, features[column], features["real"])
     except ValueError as e: raise UserError(f"{network}: {e}") from None
     return found, {}
 
 
-def _frechet(name: str, x: np.ndarray, y: np.ndarray) -> dict:
-    if len(x) <= x.shape[1]: return {name: frechet_from_features(x, y)}
-    one, two = (Statistics().update(f) for f in (x, y))
-    return {name: frechet_distance(one.mean, one.covariance, two.mean, two.covariance)}
-
-
-def _kernel(name: str, x: np.ndarray, y: np.ndarray) -> dict:
-    if len(x) < 16: return {name: squared_mmd(x, y)}
+def _distance(name: str, kind: str, x: np.ndarray, y: np.ndarray) -> dict:
+    "The distance that `n` allows, and its interval if it has one."
+    n, d = x.shape
+    if kind == "frechet" and n <= d: return {name: frechet_from_features(x, y)}
+    if kind == "frechet":
+        one, two = (Statistics().update(f) for f in (x, y))
+        return {name: frechet_distance(one.mean, one.covariance, two.mean, two.covariance)}
+    if n < 16: return {name: squared_mmd(x, y)}
     mean, error = kid(x, y, subsets=8)
     reach = 2.365 * error                # Student's t with 7 degrees of freedom
     return {name: mean, f"{name}_ci": (mean - reach, mean + reach)}

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import UserError
+from .core import UserError, check_image
 from .engine.features import load_lite0, weights_file
 from .show import progress
 
@@ -26,12 +26,15 @@ from .show import progress
 _TOLERANCE = 1e-5   # of asymmetry and negative eigenvalues, relative: float32 inputs bring some
 
 
-def _array(values, name: str, axes: int) -> np.ndarray:
-    "`values` as finite float64 with that many axes; raises ValueError otherwise."
+def _array(values, name: str, *shape: int | None) -> np.ndarray:
+    "`values` as finite float64 of that shape (None: any length); raises ValueError otherwise."
     if isinstance(values, Tensor): values = values.detach().double().cpu().numpy()
     array = np.asarray(values, np.float64)
-    if array.ndim != axes or not array.size:
-        raise ValueError(f"{name}: expected {axes} axes, none of them empty, got {array.shape}")
+    if array.ndim != len(shape) or not array.size:
+        raise ValueError(f"{name}: expected {len(shape)} axes, none of them empty, "
+                         f"got {array.shape}")
+    if any(wanted not in (None, n) for wanted, n in zip(shape, array.shape)):
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     bad = array.size - np.isfinite(array).sum()
     if bad: raise ValueError(f"{name}: {bad} of {array.size} numbers are NaN or infinite")
     return array
@@ -39,9 +42,7 @@ def _array(values, name: str, axes: int) -> np.ndarray:
 
 def _covariance(values, name: str, d: int) -> np.ndarray:
     "`values` as a symmetric (d, d) array; raises ValueError otherwise."
-    sigma = _array(values, name, 2)
-    if sigma.shape != (d, d):
-        raise ValueError(f"{name}: expected shape {(d, d)}, got {sigma.shape}")
+    sigma = _array(values, name, d, d)
     if np.abs(sigma - sigma.T).max() > _TOLERANCE * np.abs(sigma).max():
         raise ValueError(f"{name}: a covariance is symmetric, and this matrix is not")
     return sigma
@@ -73,9 +74,8 @@ def frechet_distance(
     """Compute the squared Fréchet distance between two Gaussians, in float64.
 
     Raises ValueError for other shapes, NaNs, and matrices that are no covariances."""
-    mu1, mu2 = _array(mu1, "mu1", 1), _array(mu2, "mu2", 1)
-    if mu1.shape != mu2.shape:
-        raise ValueError(f"mu2: expected shape {mu1.shape} as mu1, got {mu2.shape}")
+    mu1 = _array(mu1, "mu1", None)
+    mu2 = _array(mu2, "mu2", len(mu1))
     sigma1 = _covariance(sigma1, "sigma1", len(mu1))
     sigma2 = _covariance(sigma2, "sigma2", len(mu1))
     root = _root(sigma1, "sigma1")                            # (d, rank)
@@ -89,9 +89,8 @@ def frechet_distance(
 # %% ../nbs/13_fid.ipynb #6cdce81f
 def _pair(features1, features2) -> tuple:
     "Both as float64 (n, d) with equal d and at least 2 rows; raises ValueError otherwise."
-    x, y = _array(features1, "features1", 2), _array(features2, "features2", 2)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"features2: expected {x.shape[1]} columns as features1, got {y.shape[1]}")
+    x = _array(features1, "features1", None, None)
+    y = _array(features2, "features2", None, x.shape[1])
     for name, f in (("features1", x), ("features2", y)):
         if len(f) < 2: raise ValueError(f"{name}: at least 2 images are needed, got {len(f)}")
     return x, y
@@ -113,13 +112,13 @@ def frechet_from_features(
 # %% ../nbs/13_fid.ipynb #3e7302c9
 class Statistics:
     "Mean and covariance of features that arrive in batches, in float64, in (d, d) of memory."
-    def __init__(self): self.n, self._mean, self._scatter = 0, None, None
+    def __init__(self): self.n, self._mean, self._scatter = 0, 0., 0.
 
     def update(self,
         features,   # a batch (b, d), any scale; numpy or torch; d as in the batches before
     ) -> "Statistics":
         "Take in one batch; raises ValueError for other shapes and NaNs, and then counts nothing."
-        features, batch = _array(features, "features", 2), Statistics()
+        features, batch = _array(features, "features", None, None), Statistics()
         batch.n, batch._mean = len(features), features.mean(0)
         centred = features - batch._mean
         batch._scatter = centred.T @ centred
@@ -129,16 +128,13 @@ class Statistics:
         other: "Statistics",    # of another part of the same set, say from another process
     ) -> "Statistics":
         "Take in what `other` saw; `other` stays as it was. Raises ValueError if the widths differ."
-        if other.n and not self.n:
-            self.n, self._mean, self._scatter = other.n, other._mean.copy(), other._scatter.copy()
-        elif other.n:
-            if other._mean.shape != self._mean.shape:
-                raise ValueError(f"features: expected {len(self._mean)} columns, "
-                                 f"got {len(other._mean)}")
-            n, gap = self.n + other.n, other._mean - self._mean
-            self._scatter += other._scatter + np.outer(gap, gap * (self.n * other.n / n))
-            self._mean += gap * (other.n / n)
-            self.n = n
+        if not other.n: return self
+        if self.n and other._mean.shape != self._mean.shape:
+            raise ValueError(f"features: expected {len(self._mean)} columns, "
+                             f"got {len(other._mean)}")
+        n, gap = self.n + other.n, other._mean - self._mean
+        self._scatter = other._scatter + np.outer(gap, gap * (self.n * other.n / n)) + self._scatter
+        self._mean, self.n = self._mean + gap * (other.n / n), n
         return self
 
     @property
@@ -167,11 +163,7 @@ class FeatureExtractor:
         images: Tensor,     # float (b, 3, h, w) in [-1, 1], any size
     ) -> Tensor:            # features (b, dims), on the CPU
         "Compute features, a few images at a time; raises ValueError for other shapes and ranges."
-        if images.ndim != 4 or images.shape[1] != 3 or not len(images):
-            raise ValueError(f"images: expected shape (b, 3, h, w), got {tuple(images.shape)}")
-        if not images.is_floating_point() or not bool((images.abs() <= 1.001).all()):
-            raise ValueError("images: expected floats in [-1, 1]; got "
-                             f"{images.dtype} from {images.min():.4g} to {images.max():.4g}")
+        check_image(images, name="images")
         few = 4 if self.device == "cpu" else 64     # a CPU is faster where a few stay in its cache
         parts = [self.network(part.float().to(self.device)).cpu() for part in images.split(few)]
         return torch.cat(parts)
@@ -267,11 +259,10 @@ def metric_name(
 def image_statistics(
     images: Tensor | Iterable[Tensor],  # (n, 3, h, w) in [-1, 1], or batches of such
     extractor: FeatureExtractor,        # from `feature_extractor`
-    desc: str = "features",             # for the progress bar
 ) -> Statistics:                        # of the n features
     "Compute mean and covariance of many images' features, in memory that does not grow with n."
     if isinstance(images, Tensor): images = images.split(16)
-    if hasattr(images, "__len__"): images = progress(images, desc)
+    if hasattr(images, "__len__"): images = progress(images, "features")
     statistics = Statistics()
     for batch in images: statistics.update(extractor(batch))
     return statistics

@@ -8,7 +8,6 @@ __all__ = ['with_neighbours', 'flow', 'colour_between_lines']
 # %% ../nbs/app/flats.ipynb #d719e000
 from contextlib import contextmanager
 
-# %% ../nbs/app/flats.ipynb #86560674
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -134,7 +134,15 @@ class Generator(nn.Module):
                         **options,                      # of the Hub: revision, token, …
                        ):
         "Load a checkpoint from a folder, with no network, or the Hub; raises `UserError`."
-        return load_generator(_folder_or_download(pretrained_model_name_or_path, **options))
+        name = str(pretrained_model_name_or_path)
+        if Path(name).is_dir(): return load_generator(name)
+        from huggingface_hub import snapshot_download
+        wanted = ["generator.safetensors", "preset.json"]
+        try: folder = snapshot_download(name, allow_patterns=wanted, **options)
+        except Exception as e:  # a wrong name, no such repository, no network: each its own class
+            raise UserError(f"weights: {name} is no folder, and the Hub does not give it: "
+                            f"{str(e).strip().splitlines()[0]}") from None
+        return load_generator(folder)
 
 # %% ../nbs/07_generator.ipynb #a5d08611
 def checkpoint_folder(
@@ -181,14 +189,3 @@ def save_generator(
     save_file(generator.state_dict(), Path(folder) / "generator.safetensors")
     text = json.dumps(preset_to_dict(preset), indent=1)
     (Path(folder) / "preset.json").write_text(text, encoding="utf-8")
-
-
-def _folder_or_download(name, **options) -> Path:
-    "The folder called `name`, or the two files of that repository; raises `UserError`."
-    if Path(name).is_dir(): return Path(name)
-    from huggingface_hub import snapshot_download
-    wanted = ["generator.safetensors", "preset.json"]
-    try: return Path(snapshot_download(str(name), allow_patterns=wanted, **options))
-    except Exception as e:      # a wrong name, no such repository, no network: each its own class
-        raise UserError(f"weights: {name} is no folder, and the Hub does not give it: "
-                        f"{str(e).strip().splitlines()[0]}") from None

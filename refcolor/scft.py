@@ -37,10 +37,6 @@ def _projection(d_v: int) -> nn.Linear:
     if d_v < 1: raise ValueError(f"d_v: expected at least 1, got {d_v}")
     return nn.Linear(d_v, d_v, bias=False)
 
-
-def _keep_variance(*projections: nn.Linear):
-    for w in projections: nn.init.normal_(w.weight, 0., w.in_features ** -0.5)
-
 # %% ../nbs/06_scft.ipynb #ea0d4fe9
 class SCFT(nn.Module):
     "Spatially corresponding feature transfer, Eq. 3 to 5: attention over positions, with one head."
@@ -55,7 +51,7 @@ class SCFT(nn.Module):
 
     def reset_parameters(self):
         "Draw the projections from N(0, 1/d_v): a projected vector is about as long as before."
-        _keep_variance(self.w_q, self.w_k, self.w_v)
+        for w in self.children(): nn.init.normal_(w.weight, 0., self.d_v ** -0.5)
 
     def forward(self,
                 v_s: Tensor,               # sketch vectors (b, n, d_v)
@@ -81,6 +77,8 @@ class SCFT(nn.Module):
 # %% ../nbs/06_scft.ipynb #c85446bc
 class Addition(nn.Module):
     "Add the projected reference vector of the same position."
+    same_n = True    # it needs as many reference vectors as sketch vectors
+
     def __init__(self,
                  d_v: int,  # numbers in a vector; `ValueError` below 1
                 ):
@@ -88,9 +86,7 @@ class Addition(nn.Module):
         self.d_v, self.w_v = d_v, _projection(d_v)
         self.reset_parameters()
 
-    def reset_parameters(self):
-        "Draw the projection from N(0, 1/d_v)."
-        _keep_variance(self.w_v)
+    reset_parameters = SCFT.reset_parameters
 
     def forward(self,
                 v_s: Tensor,               # sketch vectors (b, n, d_v)
@@ -98,27 +94,24 @@ class Addition(nn.Module):
                 need_logits: bool = True,  # accepted for the common call; there are none
                 mask: Tensor | None = None,  # accepted for the common call, must be None
                ) -> tuple:                 # c (b, n, d_v) and None
-        "Compute v_s + W v_r; raises `ValueError` if the shapes do not fit."
-        _check_vectors(v_s, v_r, self.d_v, same_n=True)
+        "Combine v_s with W v_r; raises `ValueError` if the shapes do not fit."
+        _check_vectors(v_s, v_r, self.d_v, self.same_n)
         if mask is not None: raise ValueError("mask: this fusion has no logits to mask")
-        return v_s + self.w_v(v_r), None
+        return self.combine(v_s, self.w_v(v_r)), None
+
+    def combine(self, v_s: Tensor, v_r: Tensor) -> Tensor: return v_s + v_r
 
 # %% ../nbs/06_scft.ipynb #b5a3127c
 class AdaINFusion(Addition):
     "Give the sketch's channels the mean and the spread of the projected reference's channels."
-    def forward(self,
-                v_s: Tensor,               # sketch vectors (b, n, d_v)
-                v_r: Tensor,               # reference vectors (b, m, d_v)
-                need_logits: bool = True,  # accepted for the common call; there are none
-                mask: Tensor | None = None,  # accepted for the common call, must be None
-               ) -> tuple:                 # c (b, n, d_v) and None
-        "Normalise v_s over positions, then rescale; raises `ValueError` if the shapes do not fit."
-        _check_vectors(v_s, v_r, self.d_v)
-        if mask is not None: raise ValueError("mask: this fusion has no logits to mask")
+    same_n = False
+
+    def combine(self, v_s: Tensor, v_r: Tensor) -> Tensor:
+        "Normalise v_s over positions, then rescale."
         var_s, mean_s = torch.var_mean(v_s, 1, correction=0, keepdim=True)
-        var_r, mean_r = torch.var_mean(self.w_v(v_r), 1, correction=0, keepdim=True)
+        var_r, mean_r = torch.var_mean(v_r, 1, correction=0, keepdim=True)
         # 1e-5: a constant channel has no spread to divide by, and its root no gradient
-        return (v_s - mean_s) * ((var_r + 1e-5) / (var_s + 1e-5)).sqrt() + mean_r, None
+        return (v_s - mean_s) * ((var_r + 1e-5) / (var_s + 1e-5)).sqrt() + mean_r
 
 # %% ../nbs/06_scft.ipynb #2e10c523
 FUSIONS = {"scft": SCFT, "addition": Addition, "adain": AdaINFusion,

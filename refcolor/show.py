@@ -11,7 +11,6 @@ import os
 import sys
 import time
 
-# %% ../nbs/engine/show.ipynb #31cf3253
 import numpy as np
 import torch
 from PIL import Image

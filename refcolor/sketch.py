@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/02_sketch.ipynb #85737024
 from .core import check_image
 
 # %% ../nbs/02_sketch.ipynb #7878f8bc
@@ -56,8 +55,7 @@ def gaussian_blur(
     sigma: float | Tensor,  # standard deviation in pixels, () or (b,), > 0
 ) -> Tensor:        # (b, 1, h, w)
     "Blur each with its own Gaussian, mirrored at the borders; raise `ValueError` on bad input."
-    if x.ndim != 4 or x.shape[1] != 1 or not x.is_floating_point():
-        raise ValueError(f"x: expected floating (b, 1, h, w), got {x.dtype} {tuple(x.shape)}")
+    check_image(x, 1, "x", values=False)
     b, _, h, w = x.shape
     taps = _taps(_check_sigma(sigma, b)).to(x)
     radius = taps.shape[1] // 2

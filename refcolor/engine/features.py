@@ -10,14 +10,13 @@ __all__ = ['VGG19_FILE', 'ALEXNET_FILE', 'weights_file', 'load_lite0', 'FeatureN
 import http.client
 import os
 import socket
-import sys
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..core import UserError
+from ..core import UserError, check_image, say
 
 # %% ../../nbs/engine/features.ipynb #16b37f69
 def weights_file(
@@ -42,24 +41,29 @@ def load_lite0() -> nn.Module:
 # %% ../../nbs/engine/features.ipynb #32dc52f1
 class FeatureNetwork(nn.Module):
     "A frozen network Φ: pictures in, a list of feature maps out."
-    name: str    # what it is: part of each run's and each metric's name
-    taps: tuple  # which layers are looked at
+    name: str               # what it is: part of each run's and each metric's name
+    taps: tuple             # which layers are looked at
+    layers: nn.ModuleList   # up to the last of them
+
+    def normalise(self, x: Tensor) -> Tensor:
+        "Bring pictures (b, 3, h, w) in [-1, 1] to what it was trained on; a network defines this."
+        raise NotImplementedError
 
     def maps(self,
              x: Tensor,  # pictures that were checked (b, 3, h, w)
             ) -> list:   # one map (b, c_l, h_l, w_l) per tap
-        "Compute the tapped maps; a network defines this."
-        raise NotImplementedError
+        "Compute the tapped maps."
+        x, maps = self.normalise(x), []
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i in self.taps: maps.append(x)
+        return maps
 
     def forward(self,
                 image: Tensor,  # (b, 3, h, w) in [-1, 1], sides of at least 16
                ) -> list:       # one map (b, c_l, h_l, w_l) per tap
         "Compute Φ₁ … Φ_L; raises `ValueError` for a wrong shape, type or range."
-        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < 16:
-            got = tuple(image.shape)
-            raise ValueError(f"image: expected (b, 3, h, w) of at least 16×16, got {got}")
-        if not image.is_floating_point():
-            raise ValueError(f"image: expected floats in [-1, 1], got {image.dtype}")
+        check_image(image, above=15, values=False)
         # an accelerator would have to stop and wait for this look at the values
         if image.device.type == "cpu" and image.detach().abs().max() > 1.1:      # some overshoot
             got = f"values up to {image.detach().abs().max():g}"
@@ -75,13 +79,18 @@ def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
     return conv
 
 
-def _folded_block(block: nn.Module) -> nn.Sequential:
-    "One inverted residual block of the package, without its skip."
-    layers = []
-    if block._block_args.expand_ratio != 1:
-        layers += [_fold(block._expand_conv, block._bn0), nn.ReLU6()]
-    layers += [_fold(block._depthwise_conv, block._bn1), nn.ReLU6()]
-    return nn.Sequential(*layers, _fold(block._project_conv, block._bn2))
+class _FoldedBlock(nn.Sequential):
+    "One inverted residual block of the package, with a skip wherever it fits."
+    def __init__(self, block: nn.Module):
+        layers = []
+        if block._block_args.expand_ratio != 1:
+            layers += [_fold(block._expand_conv, block._bn0), nn.ReLU6()]
+        layers += [_fold(block._depthwise_conv, block._bn1), nn.ReLU6()]
+        super().__init__(*layers, _fold(block._project_conv, block._bn2))
+
+    def forward(self, x):
+        y = super().forward(x)
+        return x + y if y.shape == x.shape else y
 
 # %% ../../nbs/engine/features.ipynb #fbbb883c
 class Lite0Features(FeatureNetwork):
@@ -91,22 +100,14 @@ class Lite0Features(FeatureNetwork):
     def __init__(self):
         super().__init__()
         net = load_lite0()
-        self.stem = nn.Sequential(_fold(net._conv_stem, net._bn0), nn.ReLU6())
-        self.blocks = nn.ModuleList(_folded_block(b) for b in net._blocks[: self.taps[-1] + 1])
+        self.layers = nn.ModuleList(_FoldedBlock(b) for b in net._blocks[: self.taps[-1] + 1])
+        self.layers[0].insert(0, _fold(net._conv_stem, net._bn0)).insert(1, nn.ReLU6())
         self.requires_grad_(False).eval()
         self.to(memory_format=torch.channels_last)              # faster on a CPU
 
-    def maps(self,
-             x: Tensor,  # (b, 3, h, w) in [-1, 1]
-            ) -> list:   # the outputs of blocks 0, 2, 4, 10 and 15
-        "Compute the maps, on this network's normalisation."
-        x = ((x + 1) * 127.5 - 127) / 128                       # what this network was trained on
-        x, maps = self.stem(x.contiguous(memory_format=torch.channels_last)), []
-        for i, block in enumerate(self.blocks):
-            y = block(x)
-            x = x + y if y.shape == x.shape else y              # a skip wherever it fits
-            if i in self.taps: maps.append(x)
-        return maps
+    def normalise(self, x: Tensor) -> Tensor:
+        "Bring pictures in [-1, 1] to this network's own range."
+        return (((x + 1) * 127.5 - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 # %% ../../nbs/engine/features.ipynb #ce59bce2
 class VGG19Features(FeatureNetwork):
@@ -127,15 +128,9 @@ class VGG19Features(FeatureNetwork):
         self.requires_grad_(False).eval()
         self.layers.to(memory_format=torch.channels_last)       # faster on a CPU
 
-    def maps(self,
-             x: Tensor,  # (b, 3, h, w) in [-1, 1]
-            ) -> list:   # the five rectified maps
-        "Compute the maps, on ImageNet's normalisation."
-        x, maps = ((x + 1) / 2 - self.mean) / self.std, []
-        for i, layer in enumerate(self.layers):
-            x = layer(x)
-            if i in self.taps: maps.append(x)
-        return maps
+    def normalise(self, x: Tensor) -> Tensor:
+        "Bring pictures in [-1, 1] to ImageNet's mean 0 and deviation 1."
+        return ((x + 1) / 2 - self.mean) / self.std
 
 # %% ../../nbs/engine/features.ipynb #f3359563
 VGG19_FILE = "vgg19-dcbb9e9d.pth"       # as torchvision names it
@@ -153,21 +148,7 @@ def _download_vgg19() -> dict:
     finally: socket.setdefaulttimeout(before)
 
 
-_missing = {}                           # network -> why it cannot be had: tried once, said once
-
-
-def _load_vgg19() -> VGG19Features | str:
-    "The network, or why it cannot be had; raises `UserError` if a weights file is broken."
-    path = weights_file(VGG19_FILE, Path(torch.hub.get_dir()) / "checkpoints")
-    if path is None:
-        if "vgg19" in _missing: return _missing["vgg19"]
-        try: return VGG19Features(_download_vgg19())
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            return f"no download ({error})"
-    try: return VGG19Features(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:          # whatever is wrong with the file, its name is what helps
-        why = type(error).__name__
-        raise UserError(f"{path}: not torchvision's vgg19 weights ({why}); remove it") from error
+_missing = set()                        # networks that cannot be had: tried once, said once
 
 # %% ../../nbs/engine/features.ipynb #5f5089f4
 def feature_network(
@@ -176,13 +157,19 @@ def feature_network(
     "Make Φ; lite0, said once, where VGG19 cannot be had. Raises `ValueError` on other names."
     if name == "lite0": return Lite0Features()
     if name != "vgg19": raise ValueError(f"name: expected 'vgg19' or 'lite0', got {name!r}")
-    network = _load_vgg19()
-    if isinstance(network, VGG19Features): return network
+    path = weights_file(VGG19_FILE, Path(torch.hub.get_dir()) / "checkpoints")
+    if path:
+        try: return VGG19Features(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as e:          # whatever is wrong with the file, its name is what helps
+            raise UserError(f"{path}: not torchvision's vgg19 weights ({type(e).__name__}); "
+                            "remove it") from e
     if name not in _missing:
-        print(f"refcolor: VGG19 is not available: {network}. The feature losses use 'lite0' now, "
-              f"with λ of its own. To use VGG19, put {VGG19_FILE} into a folder and set "
-              "REFCOLOR_WEIGHTS to it.", file=sys.stderr, flush=True)
-    _missing[name] = network
+        try: return VGG19Features(_download_vgg19())
+        except (OSError, RuntimeError, http.client.HTTPException) as e:
+            say(f"refcolor: VGG19 is not available: no download ({e}). The feature losses use "
+                f"'lite0' now, with λ of its own. To use VGG19, put {VGG19_FILE} into a folder and "
+                "set REFCOLOR_WEIGHTS to it.")
+            _missing.add(name)
     return Lite0Features()
 
 # %% ../../nbs/engine/features.ipynb #34736316

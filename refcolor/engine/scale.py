@@ -12,6 +12,7 @@ import contextlib
 import copy
 import ctypes
 import gc
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -22,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..augment import noise_size, self_reference
+from ..augment import Triple, noise_size, self_reference
 from ..core import MODULES, PRESETS, Preset, UserError, save_result, say, uniform
 from ..data.datasets import open_dataset
 from ..encoder import gather_levels
@@ -118,73 +119,54 @@ class RandomPictures:
         return self.image[list(index)], self.sketch[list(index)], None
 
 
-def _vgg19_for_timing() -> VGG19Features:
-    "VGG19 with random weights: they cost what the trained ones cost."
-    from torchvision.models import vgg19
-    return VGG19Features(vgg19().state_dict())
-
-
 def step_learner(
     preset: Preset,
     batch: int = 2,
     precision: str = "fp32",
-    features: str = "lite0",   # or "vgg19", with random weights
+    features: str = "lite0",   # or "vgg19", with random weights: they cost what trained ones do
 ) -> Learner:
     "A learner on random pictures, for timing."
     train = replace(preset.train, batch=batch, features="lite0")
     data = RandomPictures(batch, preset.model.size)
     learner = Learner(replace(preset, train=train), data, precision=precision)
-    if features == "vgg19": learner.phi = _vgg19_for_timing().to(learner.device)
+    if features == "vgg19":
+        from torchvision.models import vgg19
+        learner.phi = VGG19Features(vgg19().state_dict()).to(learner.device)
     return learner
 
 # %% ../../nbs/engine/scale.ipynb #96b990bb
-def _generator_alone(learner: Learner) -> Callable:
-    "G's forward and backward pass, and nothing else."
-    part, = learner.batches[0]
-    part = type(part)(*(x.to(learner.device) for x in part))
-    def f():
-        with learner.autocast(): fake, logits = learner.generator(part.sketch, part.reference)
-        (fake.float().mean() + logits.float().mean()).backward()
-    return f
-
-
-def _features_alone(learner: Learner) -> Callable:
-    "Φ on target and fake, and the gradient at the fake."
-    (_, target, _, _), = learner.batches[0]
-    target = target.to(learner.device)
-    def f():
-        fake = target.clone().requires_grad_()
-        with torch.no_grad(), learner.autocast(): wanted = learner.phi(target)
+def _pieces(learner: Learner) -> tuple:
+    "G, Φ and D alone, each a function that runs forward and backward."
+    part = Triple(*(x.to(learner.device) for x in learner.batches[0][0]))
+    def generator():
+        fake, logits = learner.paint(part)
+        (fake.mean() + logits.float().mean()).backward()
+    def features():                        # of target and fake, and the gradient at the fake
+        fake = part.target.clone().requires_grad_()
+        with torch.no_grad(), learner.autocast(): wanted = learner.phi(part.target)
         with learner.autocast(): maps = learner.phi(fake)
         (perceptual_loss(maps, wanted) + style_loss(maps, wanted)).backward()
-    return f
-
-
-def _discriminator_alone(learner: Learner) -> Callable:
-    "D's own step, and its scores of the fake with the gradient there."
-    part, = learner.batches[0]
-    part = type(part)(*(x.to(learner.device) for x in part))
-    def f():
+    def discriminator():                   # its own step, then its verdict on the fake
         learner.discriminator_step([part], [part.target])
         fake = part.target.clone().requires_grad_()
         judge = learner.discriminator.requires_grad_(False)
         with learner.autocast(): scores = judge(fake, part.sketch)
         gan_loss(scores.float(), True).backward()
-    return f
+    return generator, features, discriminator
 
 # %% ../../nbs/engine/scale.ipynb #88471db2
 def step_cases(preset: Preset, batch: int = 2) -> dict:   # name -> function
     "A whole step, with either feature network and in bf16, and its pieces."
-    learner = step_learner(preset, batch)
-    cases = {"generator forward + backward": _generator_alone(learner), "step, lite0": learner.step,
-             "discriminator": _discriminator_alone(learner), "lite0": _features_alone(learner),
-             "augmentation": lambda: learner.batches[0],
-             "Adam, average": lambda: (learner.opt_g.step(), learner.opt_d.step(),
-                                       learner.update_average())}
-    fast = step_learner(preset, batch, "bf16")
-    cases |= {"generator, bf16": _generator_alone(fast), "step, lite0, bf16": fast.step}
+    learner, fast = step_learner(preset, batch), step_learner(preset, batch, "bf16")
     deep = step_learner(preset, batch, features="vgg19")
-    return cases | {"step, vgg19": deep.step, "vgg19": _features_alone(deep)}
+    generator, features, discriminator = _pieces(learner)
+    return {"generator forward + backward": generator, "step, lite0": learner.step,
+            "discriminator": discriminator, "lite0": features,
+            "augmentation": lambda: learner.batches[0],
+            "Adam, average": lambda: (learner.opt_g.step(), learner.opt_d.step(),
+                                      learner.update_average()),
+            "generator, bf16": _pieces(fast)[0], "step, lite0, bf16": fast.step,
+            "step, vgg19": deep.step, "vgg19": _pieces(deep)[1]}
 
 # %% ../../nbs/engine/scale.ipynb #6b8d01e4
 def bare_forward(
@@ -205,25 +187,28 @@ def bare_forward(
     return generator.decoder(torch.cat([generator.blocks(c), c], 1), maps)
 
 # %% ../../nbs/engine/scale.ipynb #548430c3
+def _inference(generator: nn.Module, size: int, forward: Callable | None = None) -> Callable:
+    "G on one random picture, without gradients: as everybody calls it, or by `forward`."
+    pair = torch.rand(1, 1, size, size) * 2 - 1, torch.rand(1, 3, size, size) * 2 - 1
+    forward = forward or (lambda generator, *pair: generator(*pair, need_logits=False))
+    return torch.inference_mode()(lambda: forward(generator, *pair))
+
+
 def infer_cases(preset: Preset) -> dict:   # name -> function
     "G on one picture: as everybody calls it, written out bare, and at other sizes."
-    generator = Generator(preset.model).eval().requires_grad_(False)
-    def case(size, forward=lambda g, *pair: g(*pair, need_logits=False)):
-        pair = torch.rand(1, 1, size, size) * 2 - 1, torch.rand(1, 3, size, size) * 2 - 1
-        return torch.inference_mode()(lambda: forward(generator, *pair))
-    side = preset.model.size
-    cases = {f"inference at {s}": case(s) for s in (side // 2, side, side * 3 // 2, side * 2)}
-    return cases | {f"bare forward at {side}": case(side, bare_forward)}
+    generator, side = Generator(preset.model).eval().requires_grad_(False), preset.model.size
+    sizes = (side // 2, side, side * 3 // 2, side * 2)
+    return {**{f"inference at {s}": _inference(generator, s) for s in sizes},
+            f"bare forward at {side}": _inference(generator, side, bare_forward)}
 
 
 def warp_cases(preset: Preset) -> dict:   # name -> function
     "The warp alone and the whole augmentation with XDoG, on 16 pictures at once."
-    data, n, size = RandomPictures(16, preset.model.size), 16, preset.model.size
-    displacement = 0.3 * (torch.rand(n, 9, 2) * 2 - 1)
-    noise = uniform(0, 0, range(n), noise_size(preset.data))
-    def augment(): return self_reference(data.image, xdog(data.image), preset.data, noise)
-    return {"warp, 16 pictures": lambda: warp(data.image, sampling_grid(displacement, size, size)),
-            "a, s and XDoG, 16 pictures": augment}
+    size, displacement = preset.model.size, 0.3 * (torch.rand(16, 9, 2) * 2 - 1)
+    image, noise = RandomPictures(16, size).image, uniform(0, 0, range(16), noise_size(preset.data))
+    return {"warp, 16 pictures": lambda: warp(image, sampling_grid(displacement, size, size)),
+            "a, s and XDoG, 16 pictures":
+                lambda: self_reference(image, xdog(image), preset.data, noise)}
 
 
 def sketch_cases(preset: Preset) -> dict:   # name -> function
@@ -234,18 +219,16 @@ def sketch_cases(preset: Preset) -> dict:   # name -> function
 
 def load_cases(preset: Preset) -> dict:   # name -> function
     "Sixteen training triples from the cache at 128², as one worker makes them."
-    data, steps = open_dataset("avatars", split="train", size=128, n=64), iter(range(10 ** 9))
-    def f(): return make_triple(data, range(16), next(steps), 0, preset.data)
-    return {"load, 16 triples at 128": f}
+    data, steps = open_dataset("avatars", split="train", size=128, n=64), itertools.count()
+    triples = lambda: make_triple(data, range(16), next(steps), 0, preset.data)
+    return {"load, 16 triples at 128": triples}
 
-# %% ../../nbs/engine/scale.ipynb #7978b542
-def fid_cases(preset: Preset, d: int = 2048, n: int = 1000) -> dict:   # name -> function
-    "The Fréchet distance between statistics of n features of d numbers; any preset."
-    def statistics_of(seed):
-        x = np.random.default_rng(seed).normal(size=(n, d))
-        return x.mean(0), np.cov(x, rowvar=False)
-    a, b = statistics_of(0), statistics_of(1)
-    return {f"Fréchet distance, {d} dimensions": lambda: frechet_distance(*a, *b)}
+
+def fid_cases(preset: Preset) -> dict:   # name -> function
+    "The Fréchet distance between statistics of 1,000 features of 2,048 numbers; any preset."
+    crowds = [np.random.default_rng(seed).normal(size=(1000, 2048)) for seed in (0, 1)]
+    known = [m for x in crowds for m in (x.mean(0), np.cov(x, rowvar=False))]
+    return {"Fréchet distance, 2048 dimensions": lambda: frechet_distance(*known)}
 
 # %% ../../nbs/engine/scale.ipynb #484f6e15
 def naive_attention(
@@ -279,79 +262,46 @@ def keep_freed_memory(
     return bool(mallopt(most, 0 if keep else 65_536) and
                 mallopt(trim, 2 ** 31 - 1 if keep else 128 * 1024))
 
-# %% ../../nbs/engine/scale.ipynb #8254d85e
-def _two_forwards(learner: Learner) -> Callable:
-    "A step that runs G once for D and once more for G."
-    def f():
-        part, = learner.batches[0]
-        with torch.no_grad(): learner.paint(part)
-        learner.step()
-    return f
-
-
-def _channels_last(learner: Learner) -> Learner:
-    for network in (learner.generator, learner.discriminator):      # Φ always is
-        network.to(memory_format=torch.channels_last)
-    return learner
-
-
-def _keeping(learner: Learner, keep: bool) -> Callable:
-    "A step after which freed memory is kept, or given back."
-    def f():
-        keep_freed_memory(keep)
-        learner.step()
-        keep_freed_memory()
-    return f
-
-
-def _solve_each(displacement: Tensor, size: int) -> Tensor:
-    "The sampling grid by solving the spline for every picture anew."
-    points = control_grid(3).expand(len(displacement), -1, -1)
-    spline = ThinPlateSpline.fit(points, points + displacement)
-    return spline(pixel_centres(size, size).flatten(0, 1).expand(len(displacement), -1, -1))
-
-
-def _adam(learner: Learner, **options) -> Callable:
-    "A step of Adam on G's weights."
-    network = copy.deepcopy(learner.generator)
-    for p in network.parameters(): p.grad = torch.zeros_like(p)
-    return torch.optim.Adam(network.parameters(), 1e-4, **options).step
-
 # %% ../../nbs/engine/scale.ipynb #9e29e770
-def _vgg_pair(batch: int, size: int) -> tuple:
-    "VGG19's features to the end, and the thirty layers that the losses use."
-    from torchvision.models import vgg19
-    picture, whole = torch.rand(batch, 3, size, size), vgg19().features.eval()
-    used = whole[:30]
-    return tuple(torch.inference_mode()(lambda net=net: net(picture)) for net in (whole, used))
-
-
-def _compiled_pair(preset: Preset) -> tuple:
-    "G on one picture, as it is and compiled."
-    plain = Generator(preset.model).eval().requires_grad_(False)
-    size = preset.model.size
-    pair = torch.rand(1, 1, size, size), torch.rand(1, 3, size, size)
-    return tuple(torch.inference_mode()(lambda g=g: g(*pair, need_logits=False))
-                 for g in (plain, torch.compile(plain)))
-
-
 def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without, with)
     "Pairs of functions: what a piece of advice changes."
+    from torchvision.models import vgg19
     plain, size = step_learner(preset, batch), preset.model.size
+    last = step_learner(preset, batch)
+    for network in (last.generator, last.discriminator):             # Φ always is
+        network.to(memory_format=torch.channels_last)
+    def keeping(keep):                       # freed memory, in a step
+        keep_freed_memory(keep)
+        plain.step()
+        keep_freed_memory()
+    def two_forwards():                      # G for D, and once more for G
+        with torch.no_grad(): plain.paint(plain.batches[0][0])
+        plain.step()
+    def adam(**options):                     # on G's weights
+        network = copy.deepcopy(plain.generator)
+        for p in network.parameters(): p.grad = torch.zeros_like(p)
+        return torch.optim.Adam(network.parameters(), 1e-4, **options).step
     displacement = 0.3 * (torch.rand(16, 9, 2) * 2 - 1)
+    def solve_each():                        # the spline, for every picture anew
+        points = control_grid(3).expand(16, -1, -1)
+        spline = ThinPlateSpline.fit(points, points + displacement)
+        return spline(pixel_centres(size, size).flatten(0, 1).expand(16, -1, -1))
+    picture, vgg = torch.rand(batch, 3, size, size), vgg19().features.eval()
+    whole, cut = (torch.inference_mode()(lambda net=net: net(picture)) for net in (vgg, vgg[:30]))
     scft, v = SCFT(preset.model.d_v).requires_grad_(False), torch.randn(1, 4096, preset.model.d_v)
+    generator = Generator(preset.model).eval().requires_grad_(False)
     return {
         "bf16 autocast": (plain.step, step_learner(preset, batch, "bf16").step),
-        "channels_last": (plain.step, _channels_last(step_learner(preset, batch)).step),
-        "freed memory is kept": (_keeping(plain, False), _keeping(plain, True)),
-        "one forward of G per step": (_two_forwards(plain), plain.step),
-        "VGG19 cut after relu5_1": _vgg_pair(batch, size),
-        "fused Adam": (_adam(plain, foreach=False), _adam(plain, fused=True)),
-        "warp basis computed once": (lambda: _solve_each(displacement, size),
-                                     lambda: sampling_grid(displacement, size, size)),
+        "channels_last": (plain.step, last.step),
+        "freed memory is kept": (lambda: keeping(False), lambda: keeping(True)),
+        "one forward of G per step": (two_forwards, plain.step),
+        "VGG19 cut after relu5_1": (whole, cut),
+        "fused Adam": (adam(foreach=False), adam(fused=True)),
+        "warp basis computed once": (solve_each, lambda: sampling_grid(displacement, size, size)),
         "SDPA at 4096 positions": (lambda: naive_attention(scft, v, v),
                                    lambda: scft(v, v, need_logits=False)),
-        "torch.compile of G, inference": _compiled_pair(preset)}
+        "torch.compile of G, inference": (_inference(generator, size),
+                                          _inference(torch.compile(generator), size))}
 
 # %% ../../nbs/engine/scale.ipynb #19f5c91c
 GROUPS = {"step": step_cases, "infer": infer_cases, "warp": warp_cases, "sketch": sketch_cases,
@@ -383,19 +333,13 @@ def bench(
         for group in [g for g in GROUPS if g in what]:
             for name, f in progress(list(GROUPS[group](preset).items()), f"bench: {group}"):
                 rows[name] = _row(f, repeats, group in ("infer", "attention"))
-        if "choices" in what: choices = _measured_choices(preset, repeats)
+        advice = choice_cases(preset) if "choices" in what else {}
+        for name, pair in progress(list(advice.items()), "bench: choices"):
+            try: choices[name] = [_row(f, repeats, False) for f in pair]
+            except Exception as e:             # torch.compile needs a C++ compiler
+                choices[name] = f"not available: {type(e).__name__}"
     finally: torch.set_num_threads(before)
     return {**peaks, "threads": threads, "preset": preset.name, "rows": rows, "choices": choices}
-
-
-def _measured_choices(preset: Preset, repeats: int) -> dict:
-    "Each piece of advice, without and with; why not, where one cannot be followed here."
-    result = {}
-    for name, pair in progress(list(choice_cases(preset).items()), "bench: choices"):
-        try: result[name] = [_row(f, repeats, False) for f in pair]
-        except Exception as e:             # torch.compile needs a C++ compiler
-            result[name] = f"not available: {type(e).__name__}"
-    return result
 
 # %% ../../nbs/engine/scale.ipynb #b74e5490
 def bench_table(result: dict) -> str:
@@ -421,7 +365,6 @@ def run_bench(args) -> dict:
     result = bench(what, preset, args.threads, args.repeats)
     say(bench_table(result))
     if args.out:
-        try: save_result(args.out, result, f"refcolor bench --preset {args.preset}", preset, 0,
-                         time.perf_counter() - start, (*MODULES, "engine.scale"))
-        except OSError as e: raise UserError(f"cannot write {args.out}: {e.strerror}") from None
+        save_result(args.out, result, f"refcolor bench --preset {args.preset}", preset, 0,
+                    time.perf_counter() - start, (*MODULES, "engine.scale"))
     return result
