@@ -65,7 +65,7 @@ def noise_picture(path, seed=0, size=(80, 70)):
 
 def fill(dataset):
     "Decode every picture into the cache."
-    for i in range(len(dataset)): dataset.reader.read_or_next(i)
+    for i in range(len(dataset)): dataset.read_or_next(i)
 
 
 def truncate(path): path.write_bytes(path.read_bytes()[:path.stat().st_size * 2 // 3])
@@ -557,7 +557,7 @@ def test_rot_in_the_cache_is_noticed(copy, tmp_path, monkeypatch):
 
 FILL = ("import sys, refcolor.data.pictures as d; from refcolor.data import open_dataset; real = d.read_square; "
         "d.read_square = lambda *a: (print('.', flush=True), real(*a))[1]; "
-        "s = open_dataset('yumi', sys.argv[1], size=32); [s.reader.read_or_next(i) for i in range(len(s))]")
+        "s = open_dataset('yumi', sys.argv[1], size=32); [s.read_or_next(i) for i in range(len(s))]")
 
 
 def test_a_killed_fill_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -591,12 +591,12 @@ def test_a_full_disk_ends_the_cache_not_the_training(copy, monkeypatch):
     def full(*a): raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(os, "pwrite", full)
     d = open_dataset("yumi", root, size=32)
-    assert torch.equal(d.batch([0]).image, d.batch([0]).image) and d.reader.cache.full
+    assert torch.equal(d.batch([0]).image, d.batch([0]).image) and d.cache.full
 
 
 def test_a_disk_too_small_is_said_at_once(copy, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda p: shutil._ntuple_diskusage(10, 5, 1000))
-    assert open_dataset("yumi", copy("yumi"), size=32).reader.cache is None
+    assert open_dataset("yumi", copy("yumi"), size=32).cache is None
     assert "no cache" in capsys.readouterr().err
 
 

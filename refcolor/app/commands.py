@@ -13,7 +13,6 @@ import shutil
 import sys
 from dataclasses import replace
 from functools import lru_cache, partial
-from os.path import isdir
 from pathlib import Path
 
 import torch
@@ -240,13 +239,12 @@ def run_colorize(args) -> dict:
 # %% ../../nbs/app/commands.ipynb #8b45f27a
 def jobs(
     sketch: Path,   # an image file, or a folder of them
-    references,     # image files, or one folder: each sketch takes the file of its own name
+    references: list,  # image files, or one folder: each sketch takes the file of its own name
     out: Path,      # image file to write; a folder if `sketch` is one
 ) -> list:          # of (sketch, [references], out)
     "What to colour with what; raises `UserError` if a file has no partner, or two one name."
-    sketch, references, out = Path(sketch), [Path(r) for r in references], Path(out)
     sketches, targets = [sketch], [out]
-    if isdir(sketch):
+    if os.path.isdir(sketch):
         left = f"{os.path.relpath(out, sketch)}/"        # what the command wrote before
         paths = [p for p in list_pictures(sketch, "sketch") if not p.startswith(left)]
         sketches = [sketch / p for p in paths]
@@ -255,7 +253,7 @@ def jobs(
         twice = {t.name for t in targets if targets.count(t) > 1}
         if twice: raise UserError(f"sketch: two would become {min(twice)}; rename one of them")
     partners = [references] * len(sketches)
-    if isdir(sketch) and len(references) == 1 and isdir(references[0]):
+    if os.path.isdir(sketch) and len(references) == 1 and os.path.isdir(references[0]):
         named = {Path(p).with_suffix(""): references[0] / p
                  for p in list_pictures(references[0], "reference")}
         keys = [p.relative_to(sketch).with_suffix("") for p in sketches]

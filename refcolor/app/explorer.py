@@ -142,8 +142,8 @@ class Explorer(W.VBox):
     def __init__(self,
                  generator: Generator,
                  people: Characters,   # the gallery
-                 sketch: int = 0,      # which of them is the sketch at first
-                 reference: int = 1,   # which is the reference
+                 sketch: int,          # which of them is the sketch at first
+                 reference: int,       # which is the reference
                 ):
         self.generator, self.people, self.step, self.hints = generator, people, 0, []
         samples = people.batch(range(len(people)))
@@ -262,13 +262,8 @@ class Explorer(W.VBox):
         return explorer_figure(self.seen, x, y, self.view.on, self.k.value, self.truth)
 
 # %% ../../nbs/app/explorer.ipynb #b19388d6
-def app(
-    weights: Path | None = None,  # a run's folder or a checkpoint; None: `default_weights()`
-    sketch: int = 6,              # which of the held-out characters is the sketch at first
-    reference: int = 18,          # and which is the reference
-) -> Explorer:
-    "The explorer with the package's weights and held-out characters, as `make app` serves it."
+def app(weights: Path | None = None) -> Explorer:
+    "The explorer with the weights at a path, or the default ones, as `make app` serves it."
     generator = load_generator(weights or default_weights())
-    size = generator.config.size
-    return Explorer(generator, open_dataset("avatars", split="valid", size=size, n=32),
-                    sketch, reference)
+    people = open_dataset("avatars", split="valid", size=generator.config.size, n=32)
+    return Explorer(generator, people, 6, 18)

@@ -47,9 +47,8 @@ def aligned(rows: list) -> str:
 
 def metrics_table(result: dict) -> str:
     "What `evaluate` returned, as lines to print."
-    notes = result.get("not_available", {})
-    return "\n".join([aligned(table_rows(result)),
-                      *(f"{name}: not available: {why}" for name, why in notes.items())])
+    return "\n".join([aligned(table_rows(result)), *(
+        f"{k}: not available: {why}" for k, why in result.get("not_available", {}).items())])
 
 
 def comparison_rows(comparison: dict) -> list:
@@ -78,15 +77,14 @@ RANKING = {"region_error": 1, "self_region_error": 1, "psnr": -1, "self_psnr": -
 
 def worst_and_best(
     values: dict,   # metric -> (n,) or (n, parts)
-    k: int = 8,
-) -> tuple:         # the metric, indices of the worst and of the best; None and the first 2k pairs
+) -> tuple:         # the metric, indices of the 8 worst and best; None and the first 16 pairs
     "Rank the pairs by the first metric of `RANKING` that there is; equal ones in their order."
     name = next((name for name in RANKING if name in values), None)
-    if name is None: return None, list(range(2 * k)), []
+    if name is None: return None, list(range(16)), []
     each = np.asarray(values[name], float).reshape(len(values[name]), -1)
     seen = np.flatnonzero(~np.isnan(each).all(1))
     order = seen[np.argsort(np.nanmean(each[seen], 1) * RANKING[name], kind="stable")].tolist()
-    k = min(k, max(len(order) // 2, 1))
+    k = min(8, max(len(order) // 2, 1))
     return name, order[:-k - 1:-1], order[:k]
 
 # %% ../../nbs/app/report.ipynb #888cd327
@@ -150,8 +148,8 @@ def html_report(
         return {"src": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
                 "width": max(sheet.width, 420), "names": ", ".join(names),
                 "about": f"pair {i}{score}"}
-    missing = evaluation.result.get("not_available", {})
-    notes = about | {f"{k}: not available": why for k, why in missing.items()}
+    notes = about | {f"{k}: not available": why for k, why in
+                     evaluation.result.get("not_available", {}).items()}
     titles = (f"The worst pairs by {name}", f"The best pairs by {name}") if name else ("Pairs", "")
     return Template(_PAGE, autoescape=True).render(
         title=title, verdict=second_look(comparison) if comparison else None,

@@ -162,8 +162,8 @@ def _celeba(root: Path, part: str, wanted: tuple) -> Source:
 # %% ../../nbs/data/datasets.ipynb #0f1e0445
 def _tag2pix(root: Path, part: str, wanted: tuple) -> Source:
     base = _below("tag2pix", root, part, f"dataset/{part}").parent
-    folders = ("keras_test",) if part == "benchmark" else ("keras_train", "xdog_train", "simpl_train")
-    drawn = {folder: _names_in(base / folder) for folder in folders}
+    drawn = {folder: _names_in(base / folder) for folder in (
+        ["keras_test"] if part == "benchmark" else ["keras_train", "xdog_train", "simpl_train"])}
     tags = base / "tags.txt"              # lines 'id tag tag …'
     lines = tags.read_text("utf-8-sig").splitlines() if tags.exists() else []
     tagged = {line.split()[0] for line in lines if line.strip()}
@@ -247,20 +247,9 @@ def draw_sketch(
     return xdog(wide, sigma).masked_fill(~inside[:, None], 1.)
 
 
-class Pictures:
+class Pictures(PictureReader):
     "The pictures of a source in batches, each with a sketch: its own drawing, else XDoG's."
     draws = 4   # uniform numbers of a sample in `batch`: XDoG's σ; across, down, mirrored
-
-    def __init__(self,
-                 name: str,
-                 source: Source,        # its paths are a `Listing`
-                 size: int,             # side of the pictures, pixels
-                 margin: int = 0,       # pixels that a decoded square is larger, for crops
-                 strict: bool = False,  # a broken file is an error
-                 cache: Path | None = None,   # folder of the caches; None: decode every time
-                ):
-        self.name, self.size, self.source = name, size, source
-        self.reader = PictureReader(name, source, size + margin, strict, cache)
 
     def __len__(self) -> int: return len(self.source.paths)
 
@@ -273,10 +262,10 @@ class Pictures:
               noise=None,   # (b, 4) in [-1, 1): σ, window, mirror; None: the whole picture
              ) -> Samples:
         "The pictures at `index`; raises `UserError` if too many files are broken."
-        pixels = np.stack([self.reader.read_or_next(int(i)) for i in index])
+        pixels = np.stack([self.read_or_next(int(i)) for i in index])
         if noise is not None: pixels = crop_and_flip(pixels, self.size, noise[:, 1:])
         image, sketch = _float(pixels[:, :3]), _float(pixels[:, 3:])
-        if not self.reader.drawn:
+        if not self.drawn:
             sigma = random_sigma(0. if noise is None else noise[:, 0])
             sketch = draw_sketch(image, sketch[:, 0] > 0, sigma)
         if image.shape[-1] > self.size:           # the margin is there for crops
@@ -370,16 +359,17 @@ def open_dataset(
 # %% ../../nbs/data/datasets.ipynb #731dddf7
 def _unreadable(source: Source) -> dict:   # path -> what is wrong
     "Read every picture of a source, and its drawing, to the end."
-    def look(path):
+    def look(i):
+        path = source.paths[i]
         for f in [path] + ([source.drawing(path)] if source.drawing else []):
             try: read_picture(source.root / f, enough=(1, 1))   # damage shows in an eighth, too
             except UserError as e:
                 return str(f), str(e).rpartition(f"{f}: ")[2].partition(";")[0]
-    n, some = len(source.paths), 4096            # at a time: the pool would queue a million
+    n = len(source.paths)
     # threads restore each other's filters in any order; this restores them at the end
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = (found for start in range(0, n, some) for found in
-                 pool.map(look, (source.paths[i] for i in range(start, min(n, start + some)))))
+        looks = (found for k in range(0, n, 4096)              # the pool would queue a million
+                 for found in pool.map(look, range(n)[k:k + 4096]))
         return dict(found for found in progress(looks, "reading", n) if found)
 
 # %% ../../nbs/data/datasets.ipynb #7d433a4a
@@ -476,12 +466,8 @@ def _unpack_imagenet(root: Path):
         raise UserError(f"imagenet: {e} Steps: {DESCRIPTIONS['imagenet'].where}") from None
 
 # %% ../../nbs/data/datasets.ipynb #5c8a6e3c
-def fetch_dataset(
-    name: str,
-    root: Path | None,
-    url: str | None = None,   # instead of the authors'
-) -> str:                     # what was done
-    "Download and unpack a set where that is allowed; else raises `UserError` with the steps."
+def fetch_dataset(name: str, root: Path | None, url: str | None = None) -> str:   # what was done
+    "Download (from `url`, or the authors') and unpack a set; raises `UserError` with the steps."
     name, _ = _known(name)
     if name in GENERATED: return f"{name} comes with pip; nothing to fetch"
     d, url = DESCRIPTIONS[name], url or DESCRIPTIONS[name].url

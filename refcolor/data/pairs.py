@@ -120,10 +120,9 @@ def match_folders(
              for option, folder in folders.items() if folder}
     for option, paths in found.items():
         if not paths: raise UserError(f"{option} {folders[option]}: no pictures in it")
-    counts = {option: len(paths) for option, paths in found.items()}
-    if len(set(counts.values())) > 1:
-        raise UserError("folders of unequal size: " + ", ".join(f"{o} has {n}" for o, n in
-                        counts.items()) + "; each sketch needs its partner")
+    if len({len(paths) for paths in found.values()}) > 1:
+        sizes = ", ".join(f"{option} has {len(paths)}" for option, paths in found.items())
+        raise UserError(f"folders of unequal size: {sizes}; each sketch needs its partner")
     for s, t in zip(found["--sketches"], found.get("--truths", ())):
         if s.stem != t.stem:
             raise UserError(f"--sketches and --truths: {s.name} and {t.name} do not belong "
@@ -179,11 +178,7 @@ class Keypoints:
                      points=list(zip(source, target)), real=image)
 
 # %% ../../nbs/data/pairs.ipynb #433d3bd2
-def sources_of(
-    dataset,           # of `open_dataset`, or anything with len() and batch(index) -> Samples
-    n: int,
-    seed: int = 0,
-) -> list:
+def sources_of(dataset, n: int, seed: int = 0) -> list:
     "The pairs of a data set: with references of other pictures, and with its own ones, bent."
     return [CrossReference(dataset, n, seed), SelfReference(dataset, n, seed)]
 
@@ -248,11 +243,10 @@ class EmojiPeople(CrossReference):
                  dataset,          # `Characters` of openmoji
                  n: int,           # pairs
                  seed: int = 0,
-                 least: int = 40,  # pixels of hair and of skin, or it is nobody
                 ):
-        parts = dataset.part_labels
-        self.labels = {p: parts[p] for p in ("hair", "skin")}
-        shown = np.stack([(dataset.parts == k).sum((1, 2)) >= least for k in self.labels.values()])
+        self.labels = {p: dataset.part_labels[p] for p in ("hair", "skin")}
+        # fewer pixels of hair or of skin, and it is nobody
+        shown = np.stack([(dataset.parts == k).sum((1, 2)) >= 40 for k in self.labels.values()])
         people, rng = np.flatnonzero(shown.all(0)), np.random.default_rng(seed)
         self.a = np.concatenate([rng.permutation(people) for _ in range(-(-n // len(people)))])[:n]
         shape = np.array([shape_key("openmoji", dataset.seeds[i]) for i in people])

@@ -265,13 +265,15 @@ class PictureReader:
     def __init__(self,
                  name: str,
                  source: Source,        # its paths are a `Listing`
-                 side: int,             # pixels
+                 size: int,             # side of the pictures, pixels
+                 margin: int = 0,       # pixels that a square is larger, for crops
                  strict: bool = False,  # a broken file is an error
-                 folder: Path | None = None,   # of the caches; None: decode every time
+                 cache: Path | None = None,   # folder of the caches; None: decode every time
                 ):
-        self.name, self.source, self.side, self.strict = name, source, side, strict
+        self.name, self.source, self.size, self.strict = name, source, size, strict
+        self.side = size + margin
         self.drawn = bool(source.halves or source.drawing)    # else the pictures have no drawings
-        self.cache = self._open_cache(folder) if folder else None
+        self.cache = self._open_cache(cache) if cache else None
         self.broken, self._tried = {}, 0     # index -> reason; how many were read
 
     def _open_cache(self, folder: Path) -> PixelCache | None:
