@@ -35,7 +35,11 @@ from ..generator import load_generator
 from ..show import image_rows, progress, save_figure, titled_sheet
 
 # %% ../../nbs/app/commands.ipynb #57232a0a
-def demo_pictures(generator, dataset, out: Path):   # held-out Characters; the run's folder
+def demo_pictures(
+    generator,    # trained
+    dataset,      # Characters, held out
+    out: Path     # of the run, with metrics.jsonl
+):
     "Write demo.png, attention.png and losses.png into `out`."
     pairs = CrossReference(dataset, 8, seed=3).batch(range(8))
     with torch.no_grad(): fake, logits = generator(pairs.sketch, pairs.reference)
@@ -108,7 +112,10 @@ def run_demo(args) -> dict:
     return result
 
 # %% ../../nbs/app/commands.ipynb #0e6a127d
-def begin_again(out: Path, learner):
+def begin_again(
+    out: Path,
+    learner     # of the same command
+):
     "Make way in `out`, which has no checkpoint; raises `UserError` if that was another run."
     try:
         config = json.loads((out / "config.json").read_text(encoding="utf-8"))

@@ -178,7 +178,10 @@ class Keypoints:
                      points=list(zip(source, target)), real=image)
 
 # %% ../../nbs/data/pairs.ipynb #433d3bd2
-def sources_of(dataset, n: int, seed: int = 0) -> list:
+def sources_of(
+    dataset,    # held out
+    n: int, seed: int = 0
+) -> list:
     "The pairs of a data set: with references of other pictures, and with its own ones, bent."
     return [CrossReference(dataset, n, seed), SelfReference(dataset, n, seed)]
 
