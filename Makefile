@@ -10,18 +10,18 @@ help:           ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 # The constraints keep a CPU build of torch where pip finds one. Elsewhere on Linux the same pin is the CUDA build, of
-# several GB: TORCH=cpu takes torch and torchvision from PyTorch's index of CPU builds.
-CPU_INDEX = URL
+# several GB: TORCH_INDEX=URL takes torch and torchvision from another index, such as that of the CPU builds which
+# https://pytorch.org/get-started names.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 $(VENV)/.installed: constraints.txt settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "refcolor needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(if $(filter cpu,$(TORCH)),$(PIP) --index-url $(CPU_INDEX) torch torchvision)
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch torchvision)
 	$(PIP) -e '.[dev]'
 	@touch $@
 
-install: $(VENV)/.installed  ## set up .venv; TORCH=cpu: with PyTorch's CPU build
+install: $(VENV)/.installed  ## set up .venv; TORCH_INDEX=URL: torch from there
 
 demo: install   ## train TINY on avatars, evaluate on unseen pairs, draw the pictures: runs/demo
 	$(BIN)/refcolor demo --out runs/demo

@@ -38,7 +38,7 @@ from ..show import image_rows, progress, save_figure, titled_sheet
 def demo_pictures(
     generator,    # trained
     dataset,      # Characters, held out
-    out: Path     # of the run, with metrics.jsonl
+    out: Path,    # of the run, with metrics.jsonl
 ):
     "Write demo.png, attention.png and losses.png into `out`."
     pairs = CrossReference(dataset, 8, seed=3).batch(range(8))
@@ -114,7 +114,7 @@ def run_demo(args) -> dict:
 # %% ../../nbs/app/commands.ipynb #0e6a127d
 def begin_again(
     out: Path,
-    learner     # of the same command
+    learner,    # of the same command
 ):
     "Make way in `out`, which has no checkpoint; raises `UserError` if that was another run."
     try:

@@ -180,7 +180,8 @@ class Keypoints:
 # %% ../../nbs/data/pairs.ipynb #433d3bd2
 def sources_of(
     dataset,    # held out
-    n: int, seed: int = 0
+    n: int,     # pairs of each kind
+    seed: int = 0,
 ) -> list:
     "The pairs of a data set: with references of other pictures, and with its own ones, bent."
     return [CrossReference(dataset, n, seed), SelfReference(dataset, n, seed)]
