@@ -17,12 +17,10 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
-# %% ../../nbs/study/runs.ipynb #7089953e
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-# %% ../../nbs/study/runs.ipynb #b5b6f924
 from ..core import code_digest, preset_from_dict, processor, save_result, write_atomically
 from ..data.characters import STYLES
 from ..data.pairs import CrossReference
@@ -73,10 +71,7 @@ def six_digits(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def training_probe(
-    study: Study, name: str, seed: int,    # which row
-    dataset,        # that it is trained on
-) -> dict:
+def training_probe(study: Study, name: str, seed: int, dataset) -> dict:   # to train on
     "The first steps of a row in numbers."
     learner = row_learner(study, name, seed, dataset, device="cpu")
     t, losses = learner.preset.train, defaultdict(list)
@@ -106,15 +101,14 @@ def judging_probe(study: Study, name: str, datasets: dict) -> dict:
 def row_probe(
     study: Study, name: str, seed: int,    # which row
     datasets: dict,   # of `open_study`
-    training: dict | None = None,   # of `training_probe`, where it is known
-    judging: dict | None = None,    # of `judging_probe`, where it is known
+    training: dict | None = None, judging: dict | None = None,    # its parts, where known
 ) -> dict:
     "What a row's code computes, in small: equal as long as the code does the same."
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        probe = {"processor": processor()}
-        probe["judging"] = judging or judging_probe(study, name, datasets)
+        judging = judging or judging_probe(study, name, datasets)
+        probe = {"processor": processor(), "judging": judging}
         if ROWS[name].untrained: return probe
         training = training or training_probe(study, name, seed, datasets["train"])
         return probe | {"training": training}
@@ -141,9 +135,9 @@ def run_row(
     row, path, out = ROWS[name], study.path(name, seed), study.run(name, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{out.parent / path.stem}-{out.name[-6:]}.lock")
-    try: lock.acquire(timeout=0)
+    try: held = lock.acquire(timeout=0)
     except Timeout: return False
-    try:
+    with held:
         metrics = {"mutant": row.mutant, "precision": study.precision}
         preset, seconds, device, training = study.row_preset(name), 0., "cpu", None
         try:
@@ -169,7 +163,6 @@ def run_row(
             save_generator(load_generator(out), out)
             for folder in checkpoints(out): shutil.rmtree(folder)
             (out / "last").unlink(missing_ok=True)
-    finally: lock.release()
     return True
 
 # %% ../../nbs/study/runs.ipynb #35eab5e0
@@ -199,8 +192,7 @@ def run_rows(
     if not todo: return
     datasets, busy = open_study(study, todo), []
     for k, (name, seed) in enumerate(todo, 1):
-        there = study.load(name, seed)
-        if there and not there["stale"]: continue             # another process was faster
+        if (r := study.load(name, seed)) and not r["stale"]: continue  # another process was faster
         tell(f"{k} of {len(todo)}: {ROWS[name].title}, seed {seed}")
         if not run_row(study, name, seed, datasets, command): busy.append(f"{name}-{seed}")
         elif (r := study.load(name, seed))["status"] == "diverged":

@@ -15,24 +15,23 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
-# %% ../../nbs/study/ship.ipynb #6ebe8a9b
 import torch
+from PIL import Image
 
-# %% ../../nbs/study/ship.ipynb #ec4d0a52
 from ..app.report import aligned
 from ..core import (PRESETS, SMALL, Preset, UserError, check_device, load_result,
                            preset_from_dict, processor, save_result, say, write_atomically)
 from ..data.characters import STYLES, attribution
 from ..data.datasets import EMOJI_CREDIT, data_note, open_dataset
-from ..data.pairs import BentReference, CrossReference, EmojiPeople, SelfReference
+from ..data.pairs import CrossReference
 from ..data.pictures import Samples
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
 from ..evaluate import measure_all
-from ..generator import load_generator, save_generator
+from ..generator import Generator, load_generator, save_generator
 from ..show import image_rows, save_figure
-from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study,
-                                 ValidationCurve, open_study, row_status)
+from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study, ValidationCurve,
+                                 judged_sources, open_study, row_status)
 from .runs import PROBE_PAIRS, recheck, restamp, run_rows, six_digits
 from .tables import (across_rows, draw_rows, headline, markdown_table, strips,
                                    table_of)
@@ -64,74 +63,52 @@ SHIPPED = replace(SMALL, name="SMALL at 96", model=replace(SMALL.model, size=96)
                   train=replace(SMALL.train, batch=8, steps=8_000, lr_g=5e-4, lr_d=5e-4,
                                 lr_decay=0.5, fade_tr=0.5))
 SHARES = dict(zip(SHIPPED_DATA, (4_000, 4_000, 3_000)))      # pictures of each set
+SHIP_ROOTS = ("study.ship",)
 
 
 def train_weights(
     out: Path,       # folder of the run
-    preset: Preset = SHIPPED,
-    shares: dict = SHARES,        # data set -> pictures
+    preset: Preset,
     precision: str = "fp32",      # or "bf16"
     device: str | None = None,
 ) -> Learner:        # trained
     "Train the weights that are shipped, or go on with it."
     size = preset.model.size
-    mixed = Mixed([open_dataset(d, split="train", size=size, n=n) for d, n in shares.items()])
+    mixed = Mixed([open_dataset(d, split="train", size=size, n=n) for d, n in SHARES.items()])
     valid = open_dataset("avatars", split="valid", size=size)
     samples = CrossReference(valid, 4).batch(range(4))[:3]
-    out = Path(out)
     if out.exists() and not checkpoints(out): shutil.rmtree(out)      # it stopped before its first
     learner = Learner(preset, mixed, out, 0, samples, device, precision,
-                      {"data": "+".join(shares)}, save_every=250)
+                      {"data": "+".join(SHARES)}, save_every=250)
     learner.callbacks.insert(0, ValidationCurve(valid, max(1, preset.train.steps // 16)))
     return learner.fit(resume=out.exists())
 
 # %% ../../nbs/study/ship.ipynb #4830ab0c
-def unseen_pairs(
-    size: int,     # of the pictures, pixels
-    n: int,        # pairs of each set
-) -> dict:         # data set -> `CrossReference` or `EmojiPeople`
-    "Pairs with a true answer from the test split of each set that the weights were trained on."
-    found = {}
-    for name in SHIPPED_DATA:
-        emoji = name == "openmoji"                        # few of them are people
-        test = open_dataset(name, split="test", size=size, n=1024 if emoji else None)
-        found[name] = (EmojiPeople if emoji else CrossReference)(test, n)
-    return found
+def unseen_pairs(size: int, n: int) -> dict:   # data set -> source
+    "n pairs with a true answer from the test split of each set that the weights were trained on."
+    counts = {"openmoji": 1024}                           # few of them are people
+    tests = {d: open_dataset(d, split="test", size=size, n=counts.get(d)) for d in SHIPPED_DATA}
+    return {name: judged_sources(test, n)[0] for name, test in tests.items()}
 
 
-def judge_weights(
-    generator,      # trained
-    n: int = 256,   # pairs of each set
-) -> dict:          # data set -> metrics
-    "The weights on the unseen pictures of each set that they were trained on, at their own size."
-    found = {}
-    for name, pairs in unseen_pairs(generator.config.size, n).items():
-        sources = [pairs, SelfReference(pairs.dataset, n)]
-        if name in STYLES: sources.append(BentReference(pairs.dataset, n))
-        found[name] = measure_all(generator, sources).result
-    return found
+def judge_weights(generator: Generator, n: int = 256) -> dict:   # data set -> metrics
+    "The weights on n unseen pairs of each set that they were trained on, at their own size."
+    return {name: measure_all(generator, judged_sources(pairs.dataset, n)).result
+            for name, pairs in unseen_pairs(generator.config.size, n).items()}
 
 
 @torch.no_grad()
-def shipped_pictures(
-    generator,      # trained
-    k: int = 4,     # pairs of each set, an even number
-):                  # PIL image
+def shipped_pictures(generator: Generator) -> Image.Image:
     "Sketch, reference, ours, truth; two pairs in a row; avatars, then adventurer, then OpenMoji."
     rows = []
-    for pairs in unseen_pairs(generator.config.size, k).values():
-        p = pairs.batch(list(range(k)))
+    for pairs in unseen_pairs(generator.config.size, 4).values():
+        p = pairs.batch(list(range(4)))
         each = list(zip(p.sketch, p.reference, generator(p.sketch, p.reference).fake, p.truth))
         rows += [a + b for a, b in zip(each[::2], each[1::2])]
     return image_rows(rows)
 
 # %% ../../nbs/study/ship.ipynb #505e2025
-SHIP_ROOTS = ("study.ship",)
-
-
-def weights_probe(
-    generator  # trained
-) -> dict:
+def weights_probe(generator: Generator) -> dict:
     "How the weights are judged, on a few pairs of each set: their training cannot be probed."
     found = judge_weights(generator, PROBE_PAIRS)
     return {"processor": processor(), "judging": {
@@ -140,24 +117,20 @@ def weights_probe(
 
 
 def ship_weights(
-    run: Path,      # of `train_weights`, finished
-    folder: Path,   # where to put generator.safetensors, preset.json, result.json, README.md
-    seconds: float, # of training
-    command: str,   # what a reader types to repeat it
-    n: int = 256,   # pairs of each set
-    device="cpu",   # that they were trained on
-) -> dict:          # the result
+    learner: Learner,   # of `train_weights`
+    folder: Path,       # where to put generator.safetensors, preset.json, result.json, README.md
+    command: str,       # what a reader types to repeat it
+) -> dict:              # the result
     "Halve the weights, measure what is left, and write the model card."
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_generator(load_generator(run).half(), folder)
+    save_generator(load_generator(learner.out).half(), folder)
     (folder / "generator.safetensors").chmod(0o644)
     generator = load_generator(folder)                 # the numbers are those of the halved ones
-    metrics = {"data": judge_weights(generator, n), "steps": generator.preset.train.steps,
-               "curve": [json.loads(l) for l in (Path(run) / CURVE).read_text().splitlines()],
+    metrics = {"data": judge_weights(generator), "steps": generator.preset.train.steps,
+               "curve": [json.loads(l) for l in (learner.out / CURVE).read_text().splitlines()],
                "sha256": sha256((folder / "generator.safetensors").read_bytes()).hexdigest()}
-    save_result(folder / "result.json", metrics, command, generator.preset, 0, seconds,
-                SHIP_ROOTS, device, probe=weights_probe(generator))
+    save_result(folder / "result.json", metrics, command, generator.preset, 0, learner.seconds,
+                SHIP_ROOTS, learner.device, probe=weights_probe(generator))
     result = load_result(folder / "result.json")
     (folder / "README.md").write_text(model_card(result), encoding="utf-8")
     return result
@@ -219,11 +192,10 @@ def run_weights(args) -> dict:
         preset = SHIPPED
         if args.steps: preset = replace(preset, train=replace(preset.train, steps=args.steps))
         for name in SHIPPED_DATA: say(data_note(name))
-        learner = train_weights(run, preset, precision=args.precision, device=args.device)
+        learner = train_weights(run, preset, args.precision, args.device)
         say("measuring on pictures that it never saw")
-        ship_weights(run, folder, learner.seconds,
-                     f"refcolor reproduce weights --precision {args.precision}",
-                     device=learner.device)
+        command = f"refcolor reproduce weights --precision {args.precision}"
+        ship_weights(learner, folder, command)
     result = load_result(folder / "result.json")
     if not result: raise UserError(f"{folder}: no weights yet; leave --show out")
     if args.recheck: return {"weights": str(folder), "recheck": recheck_weights(folder)}
@@ -238,8 +210,7 @@ def run_weights(args) -> dict:
 def recheck_weights(folder: Path) -> str:
     "Judge the shipped weights on a few pairs again; as before: their result is current."
     path = folder / "result.json"
-    result = load_result(path)
-    said = "current"
+    result, said = load_result(path), "current"
     if result["stale"]:
         said = restamp(path, result, lambda: weights_probe(load_generator(folder)), SHIP_ROOTS)
         card = model_card(load_result(path))
@@ -258,8 +229,8 @@ def run_reproduce(args) -> dict:
         raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
                         f"{', '.join(ROWS)}")
     if args.root and not args.data: raise UserError("--root: whose folder is it? Give --data, too")
-    datas = (args.data,) if args.data else ("avatars",)
-    if args.experiment == "table1" and not args.data: datas = TABLE1_DATA
+    datas = TABLE1_DATA if args.experiment == "table1" else ("avatars",)
+    if args.data: datas = (args.data,)
     own = [Study(PRESETS[args.preset], data, args.root, args.results, args.runs, args.steps,
                  args.precision, args.device) for data in datas]
     across = [replace(a, on=b.data) for a in own for b in own if a is not b]
@@ -268,10 +239,9 @@ def run_reproduce(args) -> dict:
     if not args.show: run_studies(args, own, across, names)
     for study in own:
         if len(own) > 1: say(f"\n{study.data}")
-        kind = dict(seeds=seeds)
-        if args.experiment in ("table1", "table2", "fig8", "modules"):   # many columns
-            kind |= dict(metrics=headline(study, names, seeds), interval=False)
-        say(aligned(table_of(study, names, **kind)))
+        many = args.experiment in ("table1", "table2", "fig8", "modules")    # columns
+        kind = dict(metrics=headline(study, names, seeds), interval=False) if many else {}
+        say(aligned(table_of(study, names, seeds=seeds, **kind)))
         if not args.show and (picture := strips(study, names)):
             file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
             write_atomically(file, lambda p: save_figure(picture, p))

@@ -8,7 +8,6 @@ __all__ = ['paired_values', 'nested_interval', 'difference']
 # %% ../../nbs/study/statistics.ipynb #070db705
 import numpy as np
 
-# %% ../../nbs/study/statistics.ipynb #eecb1b9e
 from ..evaluate import mean_of
 from .rows import Study, finished
 
@@ -29,10 +28,9 @@ def paired_values(
 def nested_interval(
     values: np.ndarray,  # (seeds, pairs, parts); NaNs are left out
     draws: int = 2000,
-    seed: int = 0,
 ) -> tuple:              # mean, low, high
     "The mean, and the 95 % bootstrap interval over seeds and pairs: both are drawn anew."
-    rng, (s, n, _) = np.random.default_rng(seed), values.shape
+    rng, (s, n, _) = np.random.default_rng(0), values.shape
     times = lambda k: rng.multinomial(k, np.full(k, 1 / k), draws) * 1.   # how often each is drawn
     drawn = times(s), times(n)
     def mean(*drawn):
@@ -45,8 +43,7 @@ def nested_interval(
 # %% ../../nbs/study/statistics.ipynb #922094e4
 def difference(
     study: Study,
-    one: str,       # of `ROWS`
-    other: str,
+    one: str, other: str,    # of `ROWS`
     metric: str,    # of `PAIRED`
     seeds=range(3),
 ) -> dict | None:   # mean, ci, seeds (each seed's difference), n; None: nothing to compare
@@ -57,5 +54,4 @@ def difference(
     try: gap = np.subtract(*(paired_values([r[k] for k in both], metric) for r in (a, b)))
     except KeyError: return None
     mean, low, high = nested_interval(gap)
-    each = [mean_of(g) for g in gap]
-    return {"mean": mean, "ci": (low, high), "seeds": each, "n": gap.shape[1]}
+    return {"mean": mean, "ci": (low, high), "seeds": [*map(mean_of, gap)], "n": gap.shape[1]}

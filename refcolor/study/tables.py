@@ -13,14 +13,12 @@ import re
 import textwrap
 from dataclasses import replace
 
-# %% ../../nbs/study/tables.ipynb #9cffa0ae
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-# %% ../../nbs/study/tables.ipynb #22a141b7
 from ..generator import load_generator
 from ..show import image_rows
 from .rows import (EXPERIMENTS, ROWS, ROW_STEPS, Study, TABLE1_DATA, Untrained,
@@ -28,10 +26,8 @@ from .rows import (EXPERIMENTS, ROWS, ROW_STEPS, Study, TABLE1_DATA, Untrained,
 from .statistics import difference, nested_interval, paired_values
 
 # %% ../../nbs/study/tables.ipynb #519aa55b
-def markdown_table(
-    rows: list,   # of text, the first one the titles
-) -> str:
-    "Rows of text as a Markdown table."
+def markdown_table(rows: list) -> str:
+    "Rows of text, the first one the titles, as a Markdown table."
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
@@ -41,6 +37,7 @@ COLUMNS = {"region_error": "region error", "region_error_hair": "hair", "ssim": 
            "psnr": "PSNR, dB", "self_psnr": "PSNR, self", "self_ssim": "SSIM, self",
            "correspondence_0": "same cell", "correspondence": "within 1",
            "part_attention": "α on the part", "fd_lite0_n128": "FD lite0, n 128"}
+STRIP = 8     # held-out pairs in a row's strip of pictures
 
 
 def table_of(
@@ -97,13 +94,12 @@ def learning_curves(
     study: Study, names: list,
     metrics: dict = {"region_error": "region error", "psnr": "PSNR, dB", "entropy": "entropy of α",
                      "correspondence": "correspondence, within 1"},    # of the curve -> title
-    seeds=range(3),
 ):                         # a matplotlib figure
     "Measures on the validation split over the steps: the seeds' mean, a band from least to most."
     fig, axes = plt.subplots(1, len(metrics), figsize=(3 * len(metrics), 2.9), squeeze=False)
     for ax, (metric, title) in zip(axes[0], metrics.items()):
         for k, name in enumerate(names):
-            curves = [r["metrics"].get("curve") for r in finished(study, name, seeds).values()]
+            curves = [r["metrics"].get("curve") for r in finished(study, name).values()]
             curves = [c for c in curves if c and c[-1].get(metric) is not None]
             if not curves: continue
             steps = [l["step"] for l in curves[0]]
@@ -113,14 +109,19 @@ def learning_curves(
         ax.set_title(title, fontsize=9)
         ax.set_xlabel("step", fontsize=8)
         ax.tick_params(labelsize=7)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="lower center", ncols=4, fontsize=8, frameon=False)
+    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=8,
+               frameon=False)
     fig.tight_layout(rect=(0, 0.12, 1, 1), pad=0.4)
     return fig
 
 # %% ../../nbs/study/tables.ipynb #247db1ff
 def experiment_rows(study: Study, seeds: int = 3) -> list:
     "Each experiment: its command, its rows, how many of its runs have a result, and the cost."
+    def minutes(result):     # for training of the usual length: of the GPU, or of all threads
+        threads = re.search(r"(\d+) threads", result["device"])
+        usual = ROW_STEPS.get(result["preset"]["name"], math.inf)
+        times = max(result["preset"]["train"]["steps"] / usual, 1)
+        return result["seconds"] / 60 * (int(threads[1]) if threads else 1) / times
     rows = [("command", "rows that train", f"runs, of {seeds} seeds", "CPU-minutes a run",
              "CPU-minutes, one seed", "GPU-minutes a run")]
     for name, names in EXPERIMENTS.items():
@@ -128,7 +129,7 @@ def experiment_rows(study: Study, seeds: int = 3) -> list:
         studies = [replace(study, data=data) for data in datas]
         trained = [n for n in names if not ROWS[n].untrained]
         found = [r for s in studies for n in trained for r in finished(s, n, range(seeds)).values()]
-        cpu, gpu = (sorted(_minutes(r) for r in found if ("CPU" in r["device"]) == kind)
+        cpu, gpu = (sorted(minutes(r) for r in found if ("CPU" in r["device"]) == kind)
                     for kind in (True, False))
         times = len(studies) * sum(ROWS[n].longer for n in trained)
         whole = f"{np.median(cpu) * times:.0f}" if cpu else "–"
@@ -139,26 +140,16 @@ def experiment_rows(study: Study, seeds: int = 3) -> list:
     return rows
 
 
-def _minutes(result: dict) -> float:
-    "What a row cost, for training of the usual length: minutes of the GPU, or of all threads."
-    threads = re.search(r"(\d+) threads", result["device"])
-    steps = result["preset"]["train"]["steps"] / ROW_STEPS.get(result["preset"]["name"], math.inf)
-    return result["seconds"] / 60 * (int(threads[1]) if threads else 1) / max(steps, 1)
-
-
 def headline(study: Study, names: list, seeds=range(3)) -> tuple:
     "The columns of Tables 1 and 2; where there is no true answer, those of a bent own reference."
     found = next((r for n in names for r in finished(study, n, seeds).values()), None)
     metrics = found["metrics"] if found else {}
     fd = next((m for m in metrics if m.startswith(("fd_", "fid_"))), f"fd_lite0_n{study.n}")
-    known = not found or "region_error" in metrics
     shown = "region_error", "region_error_hair", "psnr", "ssim"
-    return *(shown if known else ("self_psnr", "self_ssim")), "correspondence", fd, "seconds"
+    if found and "region_error" not in metrics: shown = "self_psnr", "self_ssim"
+    return *shown, "correspondence", fd, "seconds"
 
 # %% ../../nbs/study/tables.ipynb #dec5ac6d
-STRIP = 8     # held-out pairs in a row's strip of pictures
-
-
 def strip_of(
     study: Study,
     name: str,              # of `ROWS`, or "pairs": what was given
@@ -175,8 +166,7 @@ def draw_rows(study: Study, names: list, tell=print):
     new = [n for n in names if finished(study, n, [0]) and not strip_of(study, n)]
     lost = [n for n in new if not study.is_kept(n, 0)]
     if lost: tell(f"no pictures of {', '.join(lost)}: the weights are not in {study.runs}")
-    new = [n for n in new if n not in lost]
-    if not new: return
+    if not (new := [n for n in new if n not in lost]): return
     test = open_study(study, [(n, 0) for n in new])["test"]
     pairs = judged_sources(test, study.n)[0].batch(list(range(min(STRIP, len(test)))))
     given = [x for x in (pairs.sketch, pairs.reference, pairs.truth) if x is not None]
@@ -200,47 +190,42 @@ def strips(
     if not given or not drawn: return None
     side = next(iter(drawn.values())).shape[0]
     parts = [np.asarray(given)[y:y + side] for y in range(0, given.height, side)]
-    rows = {"sketch": parts[0], "reference": parts[1], **drawn}
-    if len(parts) > 2: rows["true answer"] = parts[2]
+    rows = dict(zip(("sketch", "reference"), parts)) | drawn | dict(zip(["true answer"], parts[2:]))
     sheet = np.concatenate(list(rows.values()))[:, :k * side]
     fig, ax = plt.subplots(figsize=(0.85 * sheet.shape[1] / side + 1.8, 0.85 * len(rows)))
     ax.imshow(sheet, interpolation="nearest")
-    ax.set(xticks=[], yticks=[side * (k + 0.5) for k in range(len(rows))])
-    ax.set_yticklabels(["\n".join(textwrap.wrap(title, 24)) for title in rows], fontsize=8)
+    ax.set_yticks([side * (k + 0.5) for k in range(len(rows))],
+                  ["\n".join(textwrap.wrap(title, 24)) for title in rows], fontsize=8)
+    ax.set(xticks=[], frame_on=False)
     ax.tick_params(length=0)
-    ax.set_frame_on(False)
     fig.tight_layout(pad=0.3)
     return fig
 
 # %% ../../nbs/study/tables.ipynb #eba31d20
-def conflict_rows(study: Study, names: list, seeds=range(3)) -> list:
+def conflict_rows(study: Study, names: list) -> list:
     "The cosines of `branch_conflict` over training: their mean, and how often they are below 0."
     rows = [("", "keys, values: mean", "below 0", "query, residual: mean", "below 0", "measured")]
     for name in names:
-        lines = [line for r in finished(study, name, seeds).values()
+        lines = [line for r in finished(study, name).values()
                  for line in r["metrics"].get("curve", []) if line["step"] > 0]
         cells = []
         for branch in ("conflict_reference", "conflict_sketch"):
             v = np.array([line[branch] for line in lines if line.get(branch) is not None])
             cells += [f"{v.mean():+.3f}", f"{(v < 0).mean():.0%}"] if v.size else ["–", "–"]
-        times = f"{len(lines)} times" if lines else row_status(study, name, seeds)
+        times = f"{len(lines)} times" if lines else row_status(study, name)
         rows.append((ROWS[name].title, *cells, times))
     return rows
 
 
-def across_rows(
-    study: Study, names: list, metric: str = "region_error", datas=TABLE1_DATA, seeds=range(3),
-) -> list:
-    "Trained on one data set, judged on another: a row for each method and training set."
+def across_rows(study: Study, names: list, datas=TABLE1_DATA, seeds=range(3)) -> list:
+    "Region error, trained on one data set and judged on another: a row for each training set."
     rows = [("", "trained on", *(f"judged on {on}" for on in datas))]
     for name in names:
-        for data in datas:
-            bases = [replace(study, data=data, on="" if on == data else on) for on in datas]
-            if ROWS[name].untrained: bases = [replace(study, data=on) for on in datas]
+        for data in ["–"] if ROWS[name].untrained else datas:
+            bases = [replace(study, data=on, on="") if data in ("–", on) else
+                     replace(study, data=data, on=on) for on in datas]
             found = [list(finished(b, name, seeds).values()) for b in bases]
-            cells = [_cell(f, metric, False) for f in found]
-            rows.append((ROWS[name].title, "–" if ROWS[name].untrained else data, *cells))
-            if ROWS[name].untrained: break
+            rows.append((ROWS[name].title, data, *(_cell(f, "region_error", False) for f in found)))
     return rows
 
 # %% ../../nbs/study/tables.ipynb #01394da4
@@ -285,18 +270,14 @@ DEPARTURES = (
 )
 
 
-def departure_rows(study: Study, seeds=range(3)) -> list:
+def departure_rows(study: Study) -> list:
     "Each choice of this project where the paper is silent or was not followed, and what it costs."
-    rows = [("part", "the paper", "here", "measured: region error against all five losses")]
-    for part, paper, here, what in DEPARTURES:
-        if not isinstance(what, str): what = "; ".join(_against(study, n, seeds) for n in what)
-        rows.append((part, paper, here, what))
-    return rows
-
-
-def _against(study: Study, name: str, seeds) -> str:
-    found, title = difference(study, name, "full", "region_error", seeds), ROWS[name].title
-    if not found: return f"{title}: {row_status(study, name, seeds)}"
-    low, high = found["ci"]
-    runs = f"{len(found['seeds'])} seed{'s' * (len(found['seeds']) > 1)}"
-    return f"{title}: {found['mean']:+.3f} ({low:+.3f} … {high:+.3f}), {runs}"
+    def cost(name):
+        found, title = difference(study, name, "full", "region_error"), ROWS[name].title
+        if not found: return f"{title}: {row_status(study, name)}"
+        low, high = found["ci"]
+        runs = f"{len(found['seeds'])} seed{'s' * (len(found['seeds']) > 1)}"
+        return f"{title}: {found['mean']:+.3f} ({low:+.3f} … {high:+.3f}), {runs}"
+    return [("part", "the paper", "here", "measured: region error against all five losses"), *(
+        (*said, what if isinstance(what, str) else "; ".join(map(cost, what)))
+        for *said, what in DEPARTURES)]
