@@ -1,10 +1,13 @@
 """Training that survives: killed, interrupted, out of disk, damaged, diverged, cut into processes."""
 import json
+import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from refcolor import train
 from refcolor.app.cli import main
 from refcolor.core import TINY, UserError
 from refcolor.data.datasets import open_dataset
+import refcolor.engine.checkpoints as checkpoint_files
 from refcolor.engine.callbacks import Callback
 from refcolor.engine.checkpoints import checkpoints, read_checkpoint
 from refcolor.train import Diverged, Learner
@@ -25,46 +30,43 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "REFCOLOR_PROGRESS": "0"}
 STEPS = 18
 FILES = ("generator", "generator_raw", "discriminator", "optimizer_g", "optimizer_d")
 
-# One life of a run that saves after every step, and how it ends.
-LIFE = """
-import json, os, shutil, signal, sys, threading
-from dataclasses import replace
-import torch
-torch.set_num_threads(1)
-from refcolor import train
-from refcolor.core import TINY
-from refcolor.engine import checkpoints
-from refcolor.engine.callbacks import Callback
-from refcolor.data.datasets import open_dataset
-from pathlib import Path
+def life(out: Path, end: str, steps: int):
+    "One life of a run that saves after every step, and how it ends."
+    torch.set_num_threads(1)
+    def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+    def half_a_file(tensors, path):
+        Path(path).write_bytes(b"half a file")
+        die()
+    if end == "in a file": checkpoint_files.save_file = half_a_file
+    if end == "before the checksums": checkpoint_files._digest = die
+    if end == "before the rename": Path.rename = die
+    if end == "before the link": checkpoint_files.replace_link = die
+    if end == "before the old one goes": shutil.rmtree = lambda path, *_, **__: die() if "step-" in str(path) else None
+    class Timer(Callback):
+        def after_step(self, learner, log):
+            if end.startswith("after ") and learner.steps_done == self.first: threading.Timer(float(end.split()[1]), die).start()
+        def before_fit(self, learner): self.first = learner.steps_done + 1
 
-out, end, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-def half_a_file(tensors, path):
-    Path(path).write_bytes(b"half a file")
-    die()
-if end == "in a file": checkpoints.save_file = half_a_file
-if end == "before the checksums": checkpoints._digest = die
-if end == "before the rename": Path.rename = die
-if end == "before the link": checkpoints.replace_link = die
-if end == "before the old one goes": shutil.rmtree = lambda path, *_, **__: die() if "step-" in str(path) else None
-class Timer(Callback):
-    def after_step(self, learner, log):
-        if end.startswith("after ") and learner.steps_done == self.first: threading.Timer(float(end.split()[1]), die).start()
-    def before_fit(self, learner): self.first = learner.steps_done + 1
-
-preset = replace(TINY, train=replace(TINY.train, batch=2, steps=steps, lr_decay=0.5, fade_tr=0.8))
-learner = train.Learner(preset, open_dataset("avatars", split="train", size=64, n=64), out, save_every=1)
-learner.log_every = 1
-learner.callbacks.append(Timer())
-if (out / "last").exists() and end == "before the link":      # --resume itself makes the link: here only the save is to fail
-    train.replace_link = lambda *_: None
-learner.fit(resume=(out / "last").exists())
-"""
+    preset = replace(TINY, train=replace(TINY.train, batch=2, steps=steps, lr_decay=0.5, fade_tr=0.8))
+    learner = Learner(preset, open_dataset("avatars", split="train", size=64, n=64), out, save_every=1)
+    learner.log_every = 1
+    learner.callbacks.append(Timer())
+    if (out / "last").exists() and end == "before the link":      # --resume itself makes the link: here only the save is to fail
+        train.replace_link = lambda *_: None
+    learner.fit(resume=(out / "last").exists())
 
 
-def live(out, end="", steps=STEPS):
-    return subprocess.run([sys.executable, "-c", LIFE, str(out), end, str(steps)], env=ONE_THREAD, capture_output=True, text=True)
+# each life is a process of its own, forked from one that has imported everything and done nothing
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["refcolor.train", "refcolor.data.datasets"])
+
+
+def live(out, end="", steps=STEPS) -> int:
+    "How a life ended: 0, or minus the signal."
+    process = processes.Process(target=life, args=(out, end, steps))
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def without_times(log: Path):
@@ -74,18 +76,17 @@ def without_times(log: Path):
 def test_killed_at_ten_moments_a_run_ends_with_the_same_bytes(tmp_path):
     "Five kills inside the writing of a checkpoint, five at random moments, all in one run."
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert live(whole).returncode == 0
+    assert live(whole) == 0
     # the first life saves once before the second save dies, or there would be nothing to resume from
     moments = ["after 0.3", "in a file", "before the checksums", "before the rename", "before the link", "before the old one goes"]
     moments += [f"after {t:.2f}" for t in torch.rand(4, generator=torch.Generator().manual_seed(0)) * 0.4]
     seen = []
     for moment in moments:
-        process = live(killed, moment)
-        assert process.returncode == -signal.SIGKILL, (moment, process.stderr)
+        assert live(killed, moment) == -signal.SIGKILL, moment
         read_checkpoint(killed / "last")                              # whole, whatever happened
         seen.append(int(os.readlink(killed / "last")[5:]))
     assert seen == sorted(seen) and 0 < seen[0] and seen[-1] < STEPS, seen
-    assert live(killed).returncode == 0
+    assert live(killed) == 0
     for name in FILES:
         a, b = ((run / "last" / f"{name}.safetensors").read_bytes() for run in (whole, killed))
         assert a == b, name
