@@ -30,8 +30,8 @@ from ..engine.scale import keep_freed_memory
 from ..evaluate import measure_all
 from ..generator import Generator, load_generator, save_generator
 from ..show import image_rows, save_figure
-from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study, ValidationCurve,
-                                 judged_sources, open_study, row_status)
+from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, TEST_PICTURES, Study,
+                                 ValidationCurve, judged_sources, open_study, row_status)
 from .runs import PROBE_PAIRS, recheck, restamp, run_rows, six_digits
 from .tables import (across_rows, draw_rows, headline, markdown_table, strips,
                                    table_of)
@@ -86,9 +86,8 @@ def train_weights(
 # %% ../../nbs/study/ship.ipynb #4830ab0c
 def unseen_pairs(size: int, n: int) -> dict:   # data set -> source
     "n pairs with a true answer from the test split of each set that the weights were trained on."
-    counts = {"openmoji": 1024}                           # few of them are people
-    tests = {d: open_dataset(d, split="test", size=size, n=counts.get(d)) for d in SHIPPED_DATA}
-    return {name: judged_sources(test, n)[0] for name, test in tests.items()}
+    tests = (open_dataset(d, None, "test", size, TEST_PICTURES.get(d)) for d in SHIPPED_DATA)
+    return {test.name: judged_sources(test, n)[0] for test in tests}
 
 
 def judge_weights(generator: Generator, n: int = 256) -> dict:   # data set -> metrics
