@@ -167,9 +167,7 @@ def run_row(
 
 # %% ../../nbs/study/runs.ipynb #35eab5e0
 def run_rows(
-    study: Study,
-    names,           # of `ROWS`
-    seeds: int,      # each row with seeds 0 … seeds − 1
+    study: Study, names: list, seeds: int,    # rows, each with seeds 0 … seeds − 1
     command: str,    # what a reader types to repeat it
     again: bool = False,  # run stale rows, too
     tell=print,      # called with a line of text
@@ -241,8 +239,7 @@ def recheck_row(
 
 def recheck(
     studies: list,   # of `Study`; those that judge elsewhere after those that train
-    names,           # of `ROWS`
-    seeds: int,      # each row with seeds 0 … seeds − 1
+    names: list, seeds: int,    # of `ROWS`, each with seeds 0 … seeds − 1
     tell=print,      # called with a line of text
 ) -> dict:           # what was said -> files
     "Probe every stale row again; what computes what it did is current, and the others are named."

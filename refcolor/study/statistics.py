@@ -42,8 +42,7 @@ def nested_interval(
 
 # %% ../../nbs/study/statistics.ipynb #922094e4
 def difference(
-    study: Study,
-    one: str, other: str,    # of `ROWS`
+    study: Study, one: str, other: str,    # of `ROWS`
     metric: str,    # of `PAIRED`
     seeds=range(3),
 ) -> dict | None:   # mean, ci, seeds (each seed's difference), n; None: nothing to compare

@@ -41,8 +41,7 @@ STRIP = 8     # held-out pairs in a row's strip of pictures
 
 
 def table_of(
-    study: Study,
-    names: list,          # of `ROWS`
+    study: Study, names: list,    # of `ROWS`
     metrics=("region_error", "region_error_hair", "bent_region_error", "psnr",
              "correspondence_0", "correspondence", "part_attention"),
     seeds=range(3),
@@ -151,8 +150,7 @@ def headline(study: Study, names: list, seeds=range(3)) -> tuple:
 
 # %% ../../nbs/study/tables.ipynb #dec5ac6d
 def strip_of(
-    study: Study,
-    name: str,              # of `ROWS`, or "pairs": what was given
+    study: Study, name: str,    # of `ROWS`, or "pairs": what was given
 ) -> Image.Image | None:    # None: not drawn, or by another run
     "The strip that `draw_rows` keeps beside a row's result."
     path = study.path(name, 0).with_suffix(".png")
