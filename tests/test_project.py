@@ -11,6 +11,7 @@ import sys
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -117,6 +118,21 @@ def test_notebook_measures(path):
             assert "raises-exception" in c["metadata"].get("tags", []) and source(c).count("# --- check ---") == 1
     tests = [c for c in cells(path) if re.search(r"^\s*(assert|test_\w+\()", source(c), re.M)]
     assert tests or path.stem in ("index", "page"), "no test in this notebook"
+
+
+# the names that other programs build on, and what they are called with
+KEPT = {"core:PAPER": None, "core:SMALL": None, "core:TINY": None, "tps:ThinPlateSpline.fit": "points values", "augment:appearance_transform": "image",
+        "augment:self_reference": "image sketch config", "scft:SCFT.forward": "self v_s v_r need_logits", "triplet:triplet_loss": "logits grid margin",
+        "losses:gram_matrix": "features", "generator:Generator.forward": "self sketch reference", "fid:frechet_distance": "mu1 sigma1 mu2 sigma2",
+        "train:Learner": "preset dataset out seed", "colorize:colorize": "sketch reference weights", "data:open_dataset": "name root split size"}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_names_that_others_build_on_stay(name):
+    thing = resolve_name(f"refcolor.{name}")
+    if KEPT[name] is None: return
+    wanted = KEPT[name].split()
+    assert list(inspect.signature(thing).parameters)[:len(wanted)] == wanted
 
 
 @pytest.mark.parametrize("name", MODULES)
