@@ -64,7 +64,9 @@ def on_files(files, config):
 
 
 def on_config(config):
-    config.nav.append({"Reference": [{name: f"api/{name}.md"} for name in MODULES]})
+    wings = {}
+    for name in MODULES: wings.setdefault(name.rpartition(".")[0] or "method", []).append({name: f"api/{name}.md"})
+    config.nav.append({"Reference": [{wing: pages} for wing, pages in wings.items()]})
     return config
 
 
