@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..augment import make_triple
 from ..core import (Preset, UserError, code_digest, load_result, preset_from_dict,
                            write_atomically)
 from ..data.characters import STYLES
@@ -33,7 +34,7 @@ from ..generator import GeneratorOutput
 from ..losses import total_loss
 from ..sketch import xdog
 from ..tps import pixel_centres
-from ..train import Learner, make_triple
+from ..train import Learner
 from ..triplet import triplet_loss
 
 # %% ../../nbs/study/rows.ipynb #dbf6c3da
@@ -82,6 +83,10 @@ ROWS = {
     "no_perc": Row("without L_perc", train=dict(lambda_perc=0.)),
     "no_style": Row("without L_style", train=dict(lambda_style=0.)),
     "vanilla": Row("cross-entropy for least squares in L_adv", train=dict(gan_mode="vanilla")),
+    "bare_reference": Row("the reference's first block without a norm",
+                          model=dict(bare=("reference",))),
+    "bare_decoder": Row("the decoder without norms", model=dict(bare=("decoder",))),
+    "bare_both": Row("both without norms", model=dict(bare=("reference", "decoder"))),
     "addition": Row("addition for SCFT", model=dict(fusion="addition")),
     "adain": Row("AdaIN for SCFT", model=dict(fusion="adain")),
     "stopgrad": Row("SCFT, no gradient through α (SGA's idea)", model=dict(fusion="stopgrad")),
@@ -96,6 +101,7 @@ EXPERIMENTS = {name: tuple(rows.split()) for name, rows in {
     "table2": "rec_adv rec_adv_perc no_tr full no_perc no_style no_adv no_adv_long no_rec vanilla",
     "fig8": "rec_adv rec_adv_perc no_tr full",
     "modules": "full addition adain stopgrad",
+    "tint": "full bare_reference bare_decoder bare_both",
     "table1": "constant copy histogram flow addition adain no_tr full fade stopgrad",
     "departures": "full vanilla positions8 appearance0 appearance1 warp05 warp25 black raw "
                   "lambdas wide",
@@ -183,7 +189,7 @@ def attention_entropy(
 # %% ../../nbs/study/rows.ipynb #957ddb80
 def branch_conflict(
     learner: Learner,
-    triple,            # a batch, of `train.make_triple`
+    triple,            # a batch, of `augment.make_triple`
 ) -> dict:             # cosines; NaN where a branch gets no gradient
     """Do the branches of the attention pull v_s and v_r in different directions?
 
@@ -238,7 +244,7 @@ class ValidationCurve(Callback):
             if logits is None: continue
             line[f"{prefix}entropy"] = float(attention_entropy(logits).mean())
         triple = make_triple(self.dataset, range(8), 0, 0, learner.preset.data)
-        line |= branch_conflict(learner, type(triple)(*(x.to(device) for x in triple)))
+        line |= branch_conflict(learner, triple.to(device))
         line = {k: round(v, 5) if math.isfinite(v) else None for k, v in line.items()}
         self.lines = [l for l in self.lines if l["step"] < line["step"]] + [line]
         text = "".join(json.dumps(l) + "\n" for l in self.lines)
