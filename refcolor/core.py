@@ -130,15 +130,17 @@ FEATURE_LAMBDAS = {"vgg19": dict(perc=0.01, style=50.), "lite0": dict(perc=0.03,
 PAPER = Preset("PAPER", ModelConfig(), DataConfig(), TrainConfig())
 SMALL = Preset("SMALL",
     ModelConfig(size=128, channels=(16, 16, 32, 32, 64, 64, 128, 128),
-                strides=(1, 1, 2, 1, 2, 1, 2, 1), bottleneck=128, disc_channels=(32, 64, 128, 256)),
+                strides=(1, 1, 2, 1, 2, 1, 2, 1), bottleneck=128, disc_channels=(32, 64, 128, 256),
+                bare=("reference", "decoder")),
     DataConfig(characters=20_000, padding="border", recipe="posed"),
-    TrainConfig(lr_g=3e-4, lr_d=3e-4, features="lite0", steps=30_000, margin=3.))
+    TrainConfig(lr_g=3e-4, lr_d=3e-4, features="lite0", steps=30_000, margin=3.,
+                lr_decay=0.5))
 TINY = Preset("TINY",
     ModelConfig(size=64, channels=(16, 16, 32, 32, 64, 64), strides=(1, 1, 2, 1, 2, 1),
-                bottleneck=64, disc_channels=(32, 64, 128)),
+                bottleneck=64, disc_channels=(32, 64, 128), bare=("reference", "decoder")),
     DataConfig(characters=2_500, padding="border", recipe="posed"),
     TrainConfig(batch=8, lr_g=5e-4, lr_d=5e-4, features="lite0", steps=1_500, margin=3.,
-                ema=0.995))
+                lr_decay=0.5, ema=0.99))
 PRESETS = {p.name: p for p in (PAPER, SMALL, TINY)}
 
 # %% ../nbs/engine/core.ipynb #889179f0
