@@ -63,6 +63,7 @@ class ModelConfig:
     bottleneck: int = 0         # their width, after a 1×1 convolution; 0: d_v as in the paper
     disc_channels: tuple = (64, 128, 256, 512)                      # of the PatchGAN
     fusion: str = "scft"        # how the reference comes in: "scft", or an ablation of 06_scft
+    bare: tuple = ()            # without InstanceNorm: "reference", its first block; "decoder"
 
     @property
     def used_levels(self) -> tuple:
@@ -83,6 +84,13 @@ class DataConfig:
     warp: float = 0.3           # s(·): control points move ≤ 0.15 of the side; in [-1, 1] units
     control: int = 3            # s(·): control points per side
     padding: str = "black"      # outside the warp: "black" as in the paper's figure, or "border"
+    recipe: str = "paper"       # of references: "paper", s(·) alone; "posed": as below, on white
+    scale: float = 0.25         # a posed figure's size is 1 ± that, …
+    rotation: float = 25.       # … turned by ± degrees, …
+    shift: float = 0.25         # … moved by ± that along x and y, in units of half the side, …
+    flip: float = 0.5           # … and mirrored with this probability
+    cross: float = 0.5          # share of references that are another picture, where parts are known
+    wear: float = 0.            # share of sketches with other widths and tones of line, and gaps
 
 # %% ../nbs/engine/core.ipynb #d75d6f29
 @dataclass(frozen=True)
@@ -122,14 +130,17 @@ FEATURE_LAMBDAS = {"vgg19": dict(perc=0.01, style=50.), "lite0": dict(perc=0.03,
 PAPER = Preset("PAPER", ModelConfig(), DataConfig(), TrainConfig())
 SMALL = Preset("SMALL",
     ModelConfig(size=128, channels=(16, 16, 32, 32, 64, 64, 128, 128),
-                strides=(1, 1, 2, 1, 2, 1, 2, 1), bottleneck=128, disc_channels=(32, 64, 128, 256)),
-    DataConfig(characters=20_000, padding="border"),
-    TrainConfig(lr_g=3e-4, lr_d=3e-4, features="lite0", steps=30_000))
+                strides=(1, 1, 2, 1, 2, 1, 2, 1), bottleneck=128, disc_channels=(32, 64, 128, 256),
+                bare=("reference", "decoder")),
+    DataConfig(characters=20_000, padding="border", recipe="posed"),
+    TrainConfig(lr_g=3e-4, lr_d=3e-4, features="lite0", steps=30_000, margin=3.,
+                lr_decay=0.5))
 TINY = Preset("TINY",
     ModelConfig(size=64, channels=(16, 16, 32, 32, 64, 64), strides=(1, 1, 2, 1, 2, 1),
-                bottleneck=64, disc_channels=(32, 64, 128)),
-    DataConfig(characters=2_500, padding="border"),
-    TrainConfig(batch=8, lr_g=5e-4, lr_d=5e-4, features="lite0", steps=1_500, ema=0.99))
+                bottleneck=64, disc_channels=(32, 64, 128), bare=("reference", "decoder")),
+    DataConfig(characters=2_500, padding="border", recipe="posed"),
+    TrainConfig(batch=8, lr_g=5e-4, lr_d=5e-4, features="lite0", steps=1_500, margin=3.,
+                lr_decay=0.5, ema=0.99))
 PRESETS = {p.name: p for p in (PAPER, SMALL, TINY)}
 
 # %% ../nbs/engine/core.ipynb #889179f0

@@ -64,7 +64,10 @@ class SCFT(nn.Module):
         _check_mask(mask, *v_s.shape[:2], v_r.shape[1])
         q, k, v = self.w_q(v_s), self.w_k(v_r), self.w_v(v_r)
         if need_logits:
-            logits = q / self.d_v ** 0.5 @ k.mT                       # Eq. 3: scaled, then softmax
+            # autocast would round a logit of 200 by up to 0.5, and Eq. 6 compares logits
+            with torch.autocast(q.device.type, enabled=False):
+                q, k = (x.to(self.w_q.weight.dtype) for x in (q, k))
+                logits = q / self.d_v ** 0.5 @ k.mT                   # Eq. 3: scaled, then softmax
             if mask is not None: logits = logits + mask
             attention = (logits.detach() if self.stop_gradient else logits).softmax(-1)
             return v_s + attention @ v, logits                        # Eq. 4 and 5

@@ -1,13 +1,16 @@
 """The command line as a user meets it: what it writes, and one clear line for each mistake."""
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from refcolor.app.cli import main
+from refcolor.app import commands
+from refcolor.app.cli import main, make_parser
+from refcolor.core import PRESETS
 
 FAST = ["--preset", "TINY", "--data", "avatars", "--batch", "2", "--seed", "3"]
 
@@ -66,6 +69,19 @@ def test_resuming_a_finished_run_says_so(run_folder, capsys):
     assert main(["train", *FAST, "--steps", "3", "--out", str(run_folder), "--resume"]) == 0
     assert "finished" in capsys.readouterr().err
     assert before == {p: p.stat().st_mtime_ns for p in run_folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_trains_with_its_own_numbers(name, monkeypatch):
+    "All of them, whatever they are; an option changes its own number only."
+    of = lambda *more: commands.preset_of(make_parser().parse_args(["train", "--preset", name, "--out", "x", *more]))      # noqa: E731
+    odd = replace(PRESETS[name], train=replace(PRESETS[name].train, steps=7, batch=3, lr_decay=0.25, gan_mode="vanilla"))
+    for preset in (PRESETS[name], odd):
+        monkeypatch.setitem(PRESETS, name, preset)
+        assert of() == preset
+        for option, value, field, now in (("--steps", "9", "steps", 9), ("--batch", "5", "batch", 5), ("--lr-decay", None, "lr_decay", 0.5),
+                                          ("--gan-mode", "lsgan", "gan_mode", "lsgan")):
+            assert of(option, *[value] * bool(value)) == replace(preset, train=replace(preset.train, **{field: now})), option
 
 
 BAD = {

@@ -71,13 +71,13 @@ def make_parser() -> Parser:
                   "--preset", "--data", "--root", "--precision", "--device")
     add("--strict", bool, "stop at an unreadable file of --root")
     add("--out", Path, "folder of the run", required=True)
-    add("--steps", positive, "in all", default=1500)
-    add("--batch", positive, "images per step")
+    add("--steps", positive, "in all, instead of the preset's")
+    add("--batch", positive, "images per step, instead of the preset's")
     add("--seed", int, "of weights, order and draws", default=0)
     add("--save-every", positive, "steps between checkpoints", default=500)
     add("--resume", None, "go on from a checkpoint in --out; the last one if none is named",
         nargs="?", const="last", default=False, metavar="CHECKPOINT")
-    add("--gan-mode", None, "of Eq. 8", default="lsgan", choices=["lsgan", "vanilla"])
+    add("--gan-mode", None, "of Eq. 8, instead of the preset's", choices=["lsgan", "vanilla"])
     add("--lr-decay", bool, "let the learning rates fall to 0 over the second half")
     add("--accumulate", positive, "compute each batch in K pieces: less memory, the same gradients",
         default=1, metavar="K")

@@ -198,6 +198,22 @@ class Characters:
         return Samples(_float(self.images[index]), _float(self.lines[index]),
                        torch.from_numpy(self.parts[index].copy()))
 
+    def palettes(self,
+                 index,          # the drawings, ints (b,)
+                 noise: Tensor,  # (b, 3 · k) in [-1, 1), for k colours
+                ) -> Tensor:     # (b, labels, 3) in [-1, 1]
+        "New colours, one for each label of a drawing, each channel uniform in 20..255."
+        colours = (20 + (noise.view(len(noise), -1, 3) + 1) / 2 * 235) / 127.5 - 1
+        return colours
+
+    def partners(self,
+                 index,          # the drawings, ints (b,)
+                 noise: Tensor,  # (b,) in [-1, 1)
+                ) -> np.ndarray:
+        "Another drawing for each, whose parts have the same labels."
+        others = ((noise.double().numpy() + 1) / 2 * (len(self) - 1)).astype(int)
+        return (np.asarray(index) + 1 + others) % len(self)
+
 # %% ../../nbs/01_characters.ipynb #bf091bed
 def cache_key(
     name: str,

@@ -1,0 +1,637 @@
+"""Wrong versions of training that the tests of its parts let live: which picture goes where, what is drawn anew, which number is used, what is saved."""
+import copy
+import itertools
+import json
+import math
+from dataclasses import astuple, fields, replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+import refcolor.train as train
+from refcolor.app import commands
+from refcolor.app.cli import main, make_parser
+from refcolor.augment import Triple
+from refcolor.core import FEATURE_LAMBDAS, DataConfig, ModelConfig, Preset, TrainConfig
+from refcolor.data.datasets import open_dataset
+from refcolor.engine.callbacks import Callback
+from refcolor.engine.checkpoints import read_checkpoint
+from refcolor.generator import Generator, load_generator
+from refcolor.losses import gan_loss, generator_losses
+from refcolor.scft import SCFT
+from refcolor.show import image_rows
+from refcolor.sketch import SIGMA_RANGE, xdog
+from refcolor.study import rows
+from refcolor.train import Learner, TrainingBatches, batch_index, discriminator_loss, make_triple
+
+# small enough for a step in 30 ms; no number is a default of some function, so that one that is not passed on shows
+SMALLEST = Preset("SMALLEST",
+    ModelConfig(size=32, channels=(4, 4, 8, 8), strides=(1, 1, 2, 1), positions=8, blocks=3, bottleneck=10, disc_channels=(4, 8)),
+    DataConfig(characters=16, appearance=0.3, warp=0.4, padding="border"),
+    TrainConfig(batch=2, steps=8, lr_g=2e-3, lr_d=3e-3, betas=(0.4, 0.95), features="lite0", lambda_tr=2., lambda_rec=20., lambda_adv=3., margin=5., ema=0.2))
+
+
+def change(preset, **changed):
+    "`preset` with other fields: model_blocks=2, train_margin=1., …"
+    for key, value in changed.items():
+        part, name = key.split("_", 1)
+        preset = replace(preset, **{part: replace(getattr(preset, part), **{name: value})})
+    return preset
+
+
+@pytest.fixture(scope="module")
+def people(): return open_dataset("avatars", split="train", size=32, n=16)
+
+
+# --- Eq. 6's logits ---
+
+@pytest.mark.parametrize("stop_gradient", [False, True])
+def test_under_bf16_the_logits_are_float32_products(stop_gradient):
+    "bfloat16 rounds a logit of 200 by up to 0.5."
+    torch.manual_seed(0)
+    scft, kept = SCFT(64, stop_gradient), {}
+    with torch.no_grad(): scft.w_q.weight.mul_(25.); scft.w_k.weight.mul_(2.)
+    for name in ("w_q", "w_k"): getattr(scft, name).register_forward_hook(lambda m, i, out, name=name: kept.update({name: out}))
+    v_s, v_r = torch.randn(2, 30, 64), torch.randn(2, 40, 64)
+    with torch.autocast("cpu", torch.bfloat16): c, logits = scft(v_s, v_r)
+    q, k = kept["w_q"], kept["w_k"]
+    assert q.dtype == k.dtype == torch.bfloat16 and logits.dtype == torch.float32 and 150 < logits.abs().max() < 400
+    exact = torch.einsum("bid,bjd->bij", q.double(), k.double()) / 8
+    assert (logits - exact).abs().max() < 1e-4
+    mask = torch.zeros(30, 40).index_fill(1, torch.tensor([3]), -torch.inf)
+    with torch.autocast("cpu", torch.bfloat16): masked = scft(v_s, v_r, mask=mask)[1]
+    assert torch.equal(masked, logits + mask)
+    # attention follows these logits: where they are far apart, c takes one value
+    v = F.linear(v_r, scft.w_v.weight)
+    torch.testing.assert_close(c, v_s + exact.float().softmax(-1) @ v, atol=0.05, rtol=0.02)
+
+
+def test_in_float32_and_in_half_precision_nothing_else_is_done():
+    torch.manual_seed(0)
+    scft, (v_s, v_r) = SCFT(16), torch.randn(2, 2, 9, 16)
+    q, k, v = scft.w_q(v_s), scft.w_k(v_r), scft.w_v(v_r)
+    c, logits = scft(v_s, v_r)
+    assert torch.equal(logits, q / 4 @ k.mT) and torch.equal(c, v_s + logits.softmax(-1) @ v)
+    for dtype in (torch.float64, torch.bfloat16):
+        c, logits = SCFT(16).to(dtype)(v_s.to(dtype), v_r.to(dtype))
+        assert logits.dtype == c.dtype == dtype
+
+
+@pytest.mark.parametrize("precision, computed", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_learner_computes_in_the_precision_that_it_says(precision, computed, people):
+    "The networks, that is: what is compared, summed and kept stays float32."
+    learner, seen, judged = Learner(SMALLEST, people, precision=precision), {}, []
+    layers = dict(G=learner.generator.sketch_encoder.blocks[1][0], R=learner.generator.decoder.blocks[0][0], D=learner.discriminator.net[2])
+    for name, layer in layers.items(): layer.register_forward_hook(lambda m, i, out, name=name: seen.setdefault(name, set()).add(out.dtype))
+    plain = learner.correspondence_loss
+    def spy(logits, *rest):
+        judged.append(logits)
+        return plain(logits, *rest)
+    learner.correspondence_loss = spy
+    learner.step()
+    assert seen == {name: {computed} for name in layers}
+    assert [x.dtype for x in judged] == [torch.float32]
+    assert judged[0].bfloat16().ne(judged[0]).any(), "rounded to bf16, and float32 in name only"
+    kept = [*learner.generator.parameters(), *learner.discriminator.parameters(), *learner.averaged.parameters()]
+    assert {x.dtype for p in kept for x in (p, p.grad) if x is not None} == {torch.float32}
+
+
+# --- what a batch is made of ---
+
+def test_a_triple_is_of_the_pictures_that_were_asked_for(people):
+    index = [11, 3, 6]
+    image, lines, _ = people.batch(index)
+    sketch, target, reference, grid = make_triple(people, index, 4, 9, SMALLEST.data)
+    assert torch.equal(sketch, lines)
+    for i, t in zip(image, target):                     # one offset for each channel, then clipped
+        offset = (t - i).flatten(1).gather(1, (t - i).flatten(1).abs().argmax(1, keepdim=True))
+        torch.testing.assert_close(t, (i + offset[..., None]).clamp(-1, 1))
+    torch.testing.assert_close(reference, F.grid_sample(target, grid, padding_mode="border", align_corners=False))
+    assert (reference - target).abs().mean() > 0.02 and (target - image).abs().mean() > 0.02
+
+
+class Grey:
+    "Four grey pictures that ask for as many numbers as files do, and note them."
+    draws, size = 4, 32
+    def __init__(self): self.noise = []
+    def __len__(self): return 4
+    def batch(self, index, noise):
+        self.noise.append(noise)
+        return torch.zeros(len(index), 3, 32, 32), torch.ones(len(index), 1, 32, 32), None
+
+
+def drawn(seed: int, steps: int):
+    "Every number that is drawn for the samples of these steps, a row a sample: offsets, displacements, those for the data set."
+    grey, found = Grey(), []
+    batches = TrainingBatches(grey, SMALLEST, seed)                   # an epoch is two steps
+    for step in range(steps):
+        triple, = batches[step]
+        warp = F.interpolate(triple.grid.permute(0, 3, 1, 2), 3, mode="area").flatten(1)
+        found.append(torch.cat([triple.target[:, :, 0, 0], warp, grey.noise[-1]], 1))
+    return torch.cat(found)
+
+
+def test_every_draw_differs_between_samples_steps_and_epochs_and_seeds():
+    numbers = torch.cat([drawn(0, 6), drawn(1, 6)])
+    assert numbers.shape == (24, 3 + 18 + 4)
+    for column in numbers.T: assert len(column.unique()) == len(column)
+    assert torch.equal(drawn(0, 6), numbers[:12])
+    # none follows from another one
+    assert np.corrcoef(torch.cat([drawn(s, 8) for s in range(8)])[:, [0, 1, 2, 21, 22, 23, 24]].T).round(6)[~np.eye(7, dtype=bool)].max() < 0.5
+
+
+def test_each_epoch_has_its_own_order_and_a_learner_keeps_to_it(people):
+    orders = [batch_index(16, 16, epoch, 0) for epoch in range(3)] + [batch_index(16, 16, 0, 1)]
+    assert all(sorted(o) == list(range(16)) for o in orders) and len({tuple(o) for o in orders}) == 4
+    learner, lines, seen = Learner(change(SMALLEST, train_batch=4), people, seed=5), people.batch(range(16)).sketch, []
+    def note(module, args): seen.append([int((lines == s).flatten(1).all(1).nonzero()[0]) for s in args[0]])
+    learner.generator.register_forward_pre_hook(note)
+    same = [i for i in range(16) if (lines == lines[i]).flatten(1).all(1).sum() > 1]
+    assert not same, "two drawings have the same lines: take others"
+    learner.fit()
+    assert seen == [batch_index(16, 4, step, 5) for step in range(8)]
+
+
+def test_the_seed_decides_how_the_networks_begin(people):
+    first, again, other = (Learner(SMALLEST, people, seed=s) for s in (0, 0, 1))
+    for name, network in first.networks.items():
+        for a, b, c in zip(*(x.networks[name].state_dict().values() for x in (first, again, other))):
+            constant = len(a.unique()) == 1                            # biases begin with 0, norms with 1
+            assert torch.equal(a, b) and torch.equal(a, c) == constant
+
+
+# --- picture files: lines, pen, window, orientation ---
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    "Square pictures full of edges, as the training split of a folder."
+    root, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for i in range(6):
+        picture = Image.fromarray(rng.integers(60, 196, (7, 7, 3), np.uint8)).resize((98, 98), Image.Resampling.NEAREST)
+        picture.save(root / f"{i}.png")
+    return open_dataset("folder", root, size=48, cache=False)
+
+
+def pen_of(sketch, image):
+    "The σ that draws `sketch` from `image`, each (c, h, w), found by trying: what it leaves is a tenth of what others leave."
+    tried = torch.linspace(0.36, 0.84, 49)
+    errors = (xdog(image.expand(49, -1, -1, -1), tried) - sketch).abs().mean((1, 2, 3))
+    assert sketch.min() < 0 and errors.min() < 0.1 * errors.max(), "the lines are of another window than the colours, or of no XDoG"
+    return tried[errors.argmin()].item()
+
+
+def test_files_are_drawn_before_they_are_recoloured_with_a_pen_that_varies(photographs):
+    plain, strong, pens = replace(SMALLEST.data, appearance=0.), replace(SMALLEST.data, appearance=0.6), {}
+    n = len(photographs)
+    for step in (0, 1, 2, n, n + 1):                                  # batches of one: an epoch is n steps
+        a, b = (make_triple(photographs, [0, 1], step, 0, config) for config in (plain, strong))
+        assert torch.equal(a.sketch, b.sketch) and (a.target - b.target).abs().mean() > 0.05
+        for i in range(2):                                            # without an offset, the target is what was drawn
+            pens[step, i] = pen_of(a.sketch[i], a.target[i])
+    found = np.array(list(pens.values()))
+    assert len(set(found.round(2))) >= 8 and found.std() > 0.05, pens
+    assert SIGMA_RANGE[0] - 0.01 <= found.min() and found.max() <= SIGMA_RANGE[1] + 0.01
+
+
+def test_the_window_moves_in_both_directions_and_is_mirrored_sometimes(photographs):
+    "Where the training split sees a picture, found by trying all windows of the whole one."
+    photographs.draws                                                 # a file set: asks for numbers
+    whole = torch.from_numpy(photographs.read(0)[:3] / 127.5 - 1).float()
+    seen = set()
+    for step in range(12):
+        target = make_triple(photographs, [0], step, 0, replace(SMALLEST.data, appearance=0.)).target[0]
+        hits = [(x, y, mirrored) for x, y, mirrored in itertools.product(range(7), range(7), (False, True))
+                if torch.allclose(whole[:, y:y + 48, x:x + 48].flip(2) if mirrored else whole[:, y:y + 48, x:x + 48], target, atol=1e-5)]
+        assert len(hits) == 1
+        seen |= set(hits)
+    assert all(len({hit[k] for hit in seen}) > (3, 3, 1)[k] for k in range(3)), seen
+
+
+SIDEWAYS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+            6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_training_sees_files_upright(suffix, tmp_path):
+    "Colours and drawings; a camera held sideways stores sideways, and says so in EXIF."
+    rng, size, differ = np.random.default_rng(1), 32, {"png": 1e-6, "jpg": 0.1}[suffix]
+    picture = Image.fromarray(rng.integers(0, 256, (3, 4, 3), np.uint8)).resize((128, 96), Image.Resampling.BICUBIC)
+    drawing = Image.fromarray(rng.integers(0, 2, (12, 16), np.uint8) * 255).resize((128, 96))
+    for folder in ("upright", "sideways"):
+        (tmp_path / folder / "lines").mkdir(parents=True)
+        for orientation, turn in SIDEWAYS.items():
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            for image, name in ((picture, f"{orientation}.{suffix}"), (drawing, f"lines/{orientation}.{suffix}")):
+                if folder == "sideways": image.transpose(turn).save(tmp_path / folder / name, exif=exif, quality=95)
+                else: image.save(tmp_path / folder / name, quality=95)
+    for name in ("folder", "folder:lines"):
+        upright, sideways = (open_dataset(name, tmp_path / folder, size=size, cache=False) for folder in ("upright", "sideways"))
+        assert list(upright.source.paths) == list(sideways.source.paths) and len(upright) > 3
+        config = replace(SMALLEST.data, appearance=0.)
+        for a, b in zip(*(make_triple(x, range(len(x)), 2, 0, config) for x in (upright, sideways))):
+            assert (a - b).abs().mean() < differ and (a - b.flip(-1)).abs().mean() > 2 * differ
+
+
+# --- the generator within ---
+
+@pytest.mark.parametrize("changed", [{}, dict(model_levels=(1, 3)), dict(model_bottleneck=0)], ids=str)
+def test_the_generator_equals_its_drawing(changed):
+    "Written flat: both encoders, Eq. 1 to 5, blocks in a chain, the sketch encoder's maps as mirrored skips."
+    torch.manual_seed(0)
+    g = Generator(change(SMALLEST, **changed).model)
+    for p in g.parameters(): p.data += 0.2 * torch.randn_like(p)                       # biases and norms, too
+    sketch, reference = torch.rand(2, 1, 32, 32) * 2 - 1, torch.rand(2, 3, 32, 32) * 2 - 1
+    def chain(blocks, x): return [x := block(x) for block in blocks]
+    def vectors(maps): return torch.cat([F.adaptive_avg_pool2d(maps[l], 8).flatten(2).mT for l in g.config.used_levels], 2)
+    maps, others = chain(g.sketch_encoder.blocks, sketch), chain(g.reference_encoder.blocks, reference)
+    v_s, v_r = vectors(maps), vectors(others)
+    q, k, v = v_s @ g.fusion.w_q.weight.T, v_r @ g.fusion.w_k.weight.T, v_r @ g.fusion.w_v.weight.T
+    logits = torch.einsum("bid,bjd->bij", q, k) / math.sqrt(q.shape[2])
+    c = g.narrow((v_s + logits.softmax(2) @ v).mT.reshape(2, -1, 8, 8))
+    x = c
+    for block in g.blocks: x = x + block.body(x)
+    x = g.decoder.first(torch.cat([x, c], 1))
+    for level, block in zip((2, 1, 0), g.decoder.blocks, strict=True):
+        x = F.interpolate(x, size=maps[level].shape[2:], mode="nearest")
+        x = block(torch.cat([x, maps[level]], 1))
+    for need_logits in (True, False):
+        found = g(sketch, reference, need_logits)
+        torch.testing.assert_close(found.fake, torch.tanh(g.decoder.last(x)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(g(sketch, reference).logits, logits, atol=1e-5, rtol=1e-5)
+    assert len({id(block) for block in (*g.blocks, *g.decoder.blocks)}) == 6, "two blocks are one"
+
+
+# --- one step ---
+
+def test_each_network_sees_the_right_pictures(people):
+    "D: targets and detached fakes, then the fakes; Φ: fakes and targets; G: once; each with the sketch of the same picture."
+    learner, calls = Learner(SMALLEST, people), []
+    g = learner.generator
+    for name, network in dict(lines=g.sketch_encoder, colours=g.reference_encoder, D=learner.discriminator, Φ=learner.phi).items():
+        network.register_forward_pre_hook(lambda m, args, name=name: calls.append((name, *args)))
+    g.register_forward_hook(lambda m, args, out: calls.append(("fake", out.fake)))
+    learner.averaged.register_forward_pre_hook(lambda m, args: calls.append(("averaged",)))
+    sketch, target, reference, grid = make_triple(people, batch_index(16, 2, 0, 0), 0, 0, SMALLEST.data)
+    learner.step()
+    seen = {name: [args for n, *args in calls if n == name] for name, *_ in calls}
+    (fake,), = seen.pop("fake")
+    assert fake.requires_grad
+    (lines,), = seen.pop("lines")
+    (colours,), = seen.pop("colours")
+    assert torch.equal(lines, sketch) and torch.equal(colours, reference)
+    judged = seen.pop("D")
+    assert torch.equal(torch.cat([image for image, _ in judged]), torch.cat([target, fake, fake]))
+    assert torch.equal(torch.cat([lines for _, lines in judged]), torch.cat([sketch] * 3))
+    assert [image.requires_grad for image, _ in judged] == [False, True], "D's step reaches G, or G's step does not"
+    looked_at = sorted((image for image, in seen.pop("Φ")), key=lambda x: x.requires_grad)
+    assert torch.equal(looked_at[0], target) and torch.equal(looked_at[1], fake) and [x.requires_grad for x in looked_at] == [False, True]
+    assert not seen
+
+
+SCORES = torch.tensor([[[[2., -1.]]], [[[0.5, 0.]]]])
+# the mean of (s − 1)², and of log(1 + e^−s): what G wants is that D says real
+BY_HAND = {"lsgan": (1 + 4 + 0.25 + 1) / 4, "vanilla": sum(math.log1p(math.exp(-s)) for s in (2., -1., 0.5, 0.)) / 4}
+
+
+class Halves(nn.Module):
+    "Two maps: the picture, and three times its first two channels."
+    name = "lite0"
+    def forward(self, x): return [x, 3 * x[:, :2]]
+
+
+@pytest.mark.parametrize("mode", BY_HAND)
+def test_the_generators_five_terms_by_hand(mode):
+    scores = SCORES.clone().requires_grad_()
+    fake, target = torch.tensor([0.5, 0., -0.5]).view(1, 3, 1, 1).expand(2, 3, 2, 2).clone().requires_grad_(), torch.zeros(2, 3, 2, 2)
+    logits, grid = torch.zeros(2, 4, 4), F.affine_grid(torch.eye(2, 3).expand(2, 2, 3), (2, 1, 2, 2), align_corners=False)
+    terms = generator_losses(fake, target, logits, grid, scores, Halves(), 7., mode)
+    # Gram matrices of constant channels a, b, c: products over their number; of the target: 0
+    gram = lambda f: sum(abs(a * b) / len(f) for a in f for b in f) / len(f) ** 2                              # noqa: E731
+    wanted = dict(tr=7., rec=1 / 3, adv=BY_HAND[mode], perc=1 / 3 + 0.75, style=gram((0.5, 0, -0.5)) + gram((1.5, 0)))
+    assert {k: v.item() for k, v in terms.items()} == pytest.approx(wanted, abs=1e-6)
+    terms["adv"].backward()
+    assert (scores.grad[SCORES < 1] < 0).all(), "G must raise D's scores of its fakes"
+
+
+@pytest.mark.parametrize("mode", BY_HAND)
+def test_the_discriminators_loss_by_hand(mode):
+    "Targets score their first channel's mean, fakes theirs: D wants 1 for the one and 0 for the other."
+    class Judge(nn.Module):
+        def forward(self, image, sketch): return image[:, :1].mean((2, 3), keepdim=True) + 0 * sketch
+    fill = lambda *v: torch.tensor(v).view(-1, 1, 1, 1).expand(len(v), 3, 2, 2)                                 # noqa: E731
+    triple = Triple(torch.zeros(2, 1, 2, 2), fill(0.5, 1.), None, None)
+    loss, scores = discriminator_loss(Judge(), triple, fill(-1., 0.25), mode)
+    softplus = lambda x: math.log1p(math.exp(x))                                                               # noqa: E731
+    real, fakes = {"lsgan": (0.25 / 2, (1 + 0.0625) / 2),
+                   "vanilla": ((softplus(-0.5) + softplus(-1.)) / 2, (softplus(-1.) + softplus(0.25)) / 2)}[mode]
+    assert loss.item() == pytest.approx((real + fakes) / 2, abs=1e-6)
+    assert (scores["D(real)"].item(), scores["D(fake)"].item()) == pytest.approx((0.75, -0.375))
+    assert gan_loss(SCORES, True, mode).item() == pytest.approx(BY_HAND[mode], abs=1e-6)
+
+
+def eq6(logits, grid, margin):
+    "Position by position. Of the keys that were read from inside the picture, the one read nearest to a query must lead."
+    p, images = math.isqrt(logits.shape[1]), []
+    shown = F.adaptive_avg_pool2d(grid.permute(0, 3, 1, 2), p).flatten(2).mT             # where each key was read
+    for scores, read in zip(logits, shown):
+        inside, hinges = (read.abs() <= 1).all(1), []
+        for i, row in enumerate(scores):
+            here = torch.tensor([(2 * (i % p) + 1) / p - 1, (2 * (i // p) + 1) / p - 1])
+            cells = ((read - here).norm(dim=1) * p / 2).where(inside, torch.tensor(torch.inf))
+            j = int(cells.argmin())
+            others = [k for k in range(p * p) if inside[k] and k != j]
+            if cells[j] <= 0.75: hinges.append((row[others] - row[j] + margin).clamp(min=0).mean())
+        images.append(torch.stack(hinges).mean())
+    return torch.stack(images).mean()
+
+
+def flat_terms(fake, logits, triple, scores, phi, t):
+    "Eq. 6 to 10 for G."
+    pairs = list(zip(phi(fake), phi(triple.target), strict=True))
+    gram = lambda f: torch.stack([m.flatten(1) @ m.flatten(1).T / m.numel() for m in f])                        # noqa: E731
+    return dict(tr=eq6(logits, triple.grid, t.margin), rec=(fake - triple.target).abs().mean(),
+                adv=((scores - 1) ** 2).mean() if t.gan_mode == "lsgan" else F.softplus(-scores).mean(),
+                perc=sum((a - b).abs().mean() for a, b in pairs), style=sum((gram(a) - gram(b)).abs().mean() for a, b in pairs))
+
+
+class FlatAdam:
+    "Kingma and Ba, line by line."
+    def __init__(self, betas): self.betas, self.m, self.v, self.t = betas, {}, {}, 0
+    def __call__(self, named, grads, rate):
+        (b1, b2), moved = self.betas, {}
+        self.t += 1
+        for name, p in named.items():
+            g = grads[name]
+            self.m[name] = b1 * self.m.get(name, 0) + (1 - b1) * g
+            self.v[name] = b2 * self.v.get(name, 0) + (1 - b2) * g * g
+            moved[name] = p - rate * (self.m[name] / (1 - b1 ** self.t)) / ((self.v[name] / (1 - b2 ** self.t)).sqrt() + 1e-8)
+        return moved
+
+
+def named(network): return {k: p.detach().clone() for k, p in network.named_parameters()}
+def gradients(network): return {k: p.grad.clone() for k, p in network.named_parameters()}
+
+
+def assert_same(found, wanted, what, rtol=1e-5):
+    assert found.keys() == wanted.keys()
+    for name, w in wanted.items():
+        scale = max(1e-6, float(w.abs().max()))
+        assert (found[name] - w).abs().max() <= rtol * scale + 1e-7, f"{what}, {name}: off by {(found[name] - w).abs().max():.1e} of {scale:.1e}"
+
+
+@pytest.mark.parametrize("gan_mode, accumulate", [("lsgan", 1), ("vanilla", 1), ("lsgan", 2)])
+def test_a_step_equals_the_flat_loop(gan_mode, accumulate, people):
+    "Written again in plain torch: terms, gradients of both networks, both updates, the average; with everything that changes during a run."
+    preset = change(SMALLEST, train_gan_mode=gan_mode, train_lr_decay=0.5, train_fade_tr=0.75, train_steps=4)
+    t, learner = preset.train, Learner(preset, people, seed=3, accumulate=accumulate)
+    adam = {name: FlatAdam(t.betas) for name in "GD"}
+    for step in range(4):
+        G, D = copy.deepcopy(learner.generator), copy.deepcopy(learner.discriminator).requires_grad_()
+        averaged = named(learner.averaged)
+        triple = make_triple(people, batch_index(16, 2, step, 3), step, 3, preset.data)
+        log = learner.step(measure=accumulate == 1)
+        slow = min(1, 2 * (1 - step / 4))                             # lr_decay
+        # D's step
+        for network in (G, D): network.zero_grad()
+        fake, logits = G(triple.sketch, triple.reference)
+        real, wrong = D(triple.target, triple.sketch), D(fake.detach(), triple.sketch)
+        if gan_mode == "lsgan": loss_d = ((real - 1) ** 2).mean() / 2 + (wrong ** 2).mean() / 2
+        else: loss_d = F.softplus(-real).mean() / 2 + F.softplus(wrong).mean() / 2
+        loss_d.backward()
+        assert_same(gradients(learner.discriminator), gradients(D), "gradient of D")
+        # from the learner's own gradient: where one is nothing but rounding, Adam would make a step of that
+        assert_same(named(learner.discriminator), adam["D"](named(D), gradients(learner.discriminator), t.lr_d * slow), "D")
+        # G's step, against the D of now
+        terms = flat_terms(fake, logits, triple, learner.discriminator(fake, triple.sketch), learner.phi, t)
+        λ = dict(tr=t.lambda_tr * max(0, 1 - step / 3), rec=t.lambda_rec, adv=t.lambda_adv, **FEATURE_LAMBDAS["lite0"])     # fade_tr
+        slopes = {k: torch.autograd.grad(λ[k] * v, fake, retain_graph=True)[0].norm() for k, v in terms.items() if k != "tr"}
+        sum(λ[k] * v for k, v in terms.items()).backward()
+        assert_same(gradients(learner.generator), gradients(G), "gradient of G")
+        assert_same(named(learner.generator), adam["G"](named(G), gradients(learner.generator), t.lr_g * slow), "G")
+        # the average
+        keep = min(t.ema, (1 + step) / (10 + step))
+        assert_same(named(learner.averaged), {k: keep * averaged[k] + (1 - keep) * p for k, p in named(learner.generator).items()}, "average")
+        # what the log says
+        wanted = {f"loss/{'adv_g' if k == 'adv' else k}": v for k, v in terms.items()} | {"loss/adv_d": loss_d, "D(real)": real.mean(), "D(fake)": wrong.mean()}
+        for letter, network in dict(generator=learner.generator, discriminator=learner.discriminator).items():
+            wanted[f"norm/{letter}"] = torch.cat([g.flatten() for g in gradients(network).values()]).norm()
+        if accumulate == 1: wanted |= {f"grad/{k}": v for k, v in slopes.items()}
+        assert {k: log[k] for k in wanted} == pytest.approx({k: v.item() for k, v in wanted.items()}, rel=1e-4, abs=1e-6)
+        assert all(p.grad is None for p in (*learner.phi.parameters(), *learner.averaged.parameters()))
+    assert 1 / 10 < t.ema < 4 / 13 and learner.steps_done == 4
+
+
+# --- every field of a preset ---
+
+class OtherFeatures(nn.Module):
+    "In the place of VGG19, whose file not everybody has."
+    name = "vgg19"
+    def forward(self, x): return [x * 0.5]
+
+
+class Opened(Exception): "With what a command would train on."
+
+
+def opened_by_train(preset, monkeypatch):
+    "The data set that `refcolor train` opens for a preset."
+    def stop(preset, dataset, *args, **kwargs): raise Opened(dataset)
+    with monkeypatch.context() as m:
+        m.setitem(commands.PRESETS, "TINY", preset)
+        m.setattr(train, "Learner", stop)
+        args = make_parser().parse_args(["train", "--preset", "TINY", "--data", "avatars", "--steps", "1", "--out", "nowhere"])
+        with pytest.raises(Opened) as e: commands.run_train(args)
+    return e.value.args[0]
+
+
+def trace(preset, monkeypatch, steps=4):
+    "What happens in a run, in the order in which it happens: (step, name, value)."
+    with monkeypatch.context() as m:
+        plain = train.feature_network
+        m.setattr(train, "feature_network", lambda name: plain(name) if name == "lite0" else OtherFeatures())
+        dataset = opened_by_train(preset, monkeypatch)
+        learner = Learner(preset, dataset)
+    networks = dict(G=(learner.generator, learner.opt_g), D=(learner.discriminator, learner.opt_d))
+    happened = [(0, "pictures", (len(dataset), dataset.size)), (0, "steps", sum(1 for _ in learner.loader()))]
+    happened += [(0, f"initial {name}", list(named(network).values())) for name, (network, _) in networks.items()]
+    made = {}
+    learner.generator.register_forward_hook(lambda m, args, out: made.update(logits=out.logits, fake=out.fake))
+    for step in range(steps):
+        parts = learner.batches[step]
+        happened += [(step, f"triple.{k}", [getattr(p, k) for p in parts]) for k in ("sketch", "target", "grid", "reference")]
+        log = learner.step(parts=parts)
+        happened += [(step, k, x.detach()) for k, x in made.items() if x is not None]
+        for name, terms in dict(D=("adv_d",), G=("tr", "rec", "adv_g", "perc", "style")).items():
+            network, optimizer = networks[name]
+            happened += [(step, f"loss/{k}", log[f"loss/{k}"]) for k in terms]
+            happened += [(step, f"gradient of {name}", list(gradients(network).values()))]
+            happened += [(step, f"Adam of {name}", [s[k].clone() for s in optimizer.state.values() for k in ("exp_avg", "exp_avg_sq")])]
+            happened += [(step, name, list(named(network).values()))]
+        happened += [(step, "average", list(named(learner.averaged).values()))]
+    return happened
+
+
+def equal(a, b):
+    "But for rounding."
+    if isinstance(a, list): return len(a) == len(b) and all(map(equal, a, b))
+    if isinstance(a, torch.Tensor): return a.shape == b.shape and torch.allclose(a, b, atol=1e-6)
+    return a == b or isinstance(a, float) and math.isclose(a, b, rel_tol=1e-5)
+
+
+# each field: another value, and where a run first shows it. A new field needs a line here: if none can be written, no step uses it
+SHOWS = {
+    "model.size": (40, 0, "pictures"),
+    "model.channels": ((4, 4, 8, 6), 0, "initial G"),
+    "model.strides": ((1, 2, 1, 1), 0, "logits"),
+    "model.levels": ((1, 3), 0, "initial G"),
+    "model.positions": (4, 0, "logits"),
+    "model.blocks": (2, 0, "initial G"),
+    "model.bottleneck": (0, 0, "initial G"),
+    "model.disc_channels": ((4, 6), 0, "initial D"),
+    "model.fusion": ("addition", 0, "initial G"),
+    "data.characters": (12, 0, "pictures"),
+    "data.appearance": (0.4, 0, "triple.target"),
+    "data.warp": (0.3, 0, "triple.grid"),
+    "data.control": (4, 0, "triple.grid"),
+    "data.padding": ("black", 0, "triple.reference"),
+    "train.batch": (4, 0, "triple.sketch"),
+    "train.steps": (6, 0, "steps"),
+    "train.lr_g": (1e-3, 0, "G"),
+    "train.lr_d": (1e-3, 0, "D"),
+    "train.lr_decay": (0.25, 3, "D"),                  # of 8 steps: slower after the second
+    "train.betas": ((0.5, 0.95), 0, "Adam of D"),      # the first step itself is the gradient's sign
+    "train.gan_mode": ("vanilla", 0, "loss/adv_d"),
+    "train.features": ("vgg19", 0, "loss/perc"),
+    "train.lambda_tr": (1., 0, "gradient of G"),
+    "train.lambda_rec": (30., 0, "gradient of G"),
+    "train.lambda_adv": (1., 0, "gradient of G"),
+    "train.lambda_perc": (0.1, 0, "gradient of G"),
+    "train.lambda_style": (0.1, 0, "gradient of G"),
+    "train.margin": (4., 0, "loss/tr"),
+    "train.fade_tr": (0.5, 1, "gradient of G"),        # nothing has faded at step 0
+    "train.ema": (0.05, 0, "average"),                 # the first steps average less than that
+}
+FIELDS = [f"{part}.{f.name}" for part, cls in (("model", ModelConfig), ("data", DataConfig), ("train", TrainConfig)) for f in fields(cls)]
+
+
+@pytest.fixture(scope="module")
+def usual():
+    with pytest.MonkeyPatch.context() as m: return trace(SMALLEST, m)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_of_a_preset_shows_in_a_run(name, usual, monkeypatch):
+    assert name in SHOWS, "say in SHOWS where a run shows this field"
+    value, *first = SHOWS[name]
+    found = trace(change(SMALLEST, **{name.replace(".", "_", 1): value}), monkeypatch)
+    differ = [(step, what) for (step, what, a), b in zip(usual, found) if b[:2] != (step, what) or not equal(a, b[2])]
+    assert differ and differ[0] == tuple(first), differ[:3]
+
+
+def test_the_fields_that_only_the_data_knows_reach_the_study_and_the_demo(monkeypatch, tmp_path):
+    "How many drawings, and how large."
+    preset = change(SMALLEST, model_size=40, data_characters=12)
+    def note(name, root=None, split="train", size=None, n=None, *rest): raise Opened(split, size, n)
+    for module, start in ((rows, lambda: rows.open_study(rows.Study(preset), [("full", 0)])),
+                          (commands, lambda: commands.run_demo(make_parser().parse_args(["demo", "--out", str(tmp_path / "demo")])))):
+        monkeypatch.setitem(commands.PRESETS, "TINY", preset)
+        monkeypatch.setattr(module, "open_dataset", note)
+        with pytest.raises(Opened) as e: start()
+        assert e.value.args == ("train", 40, 12)
+
+
+# --- what is saved ---
+
+def assert_identical(a, b): assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class Newest(Callback):
+    def after_measured_step(self, learner, log): self.log = dict(log)
+
+
+@pytest.fixture(scope="module")
+def run(people, tmp_path_factory):
+    "A run with everything that can be noted about it."
+    out = tmp_path_factory.mktemp("runs") / "run"
+    pairs = people.batch([0, 1])
+    learner = Learner(SMALLEST, people, out, seed=11, precision="bf16", source={"data": "avatars", "root": "here"}, save_every=3,
+                      held_out=(pairs.sketch, pairs.image.flip(0), pairs.image))
+    learner.callbacks[1].every, newest = 8, Newest()
+    learner.callbacks.append(newest)
+    return learner.fit(), newest.log
+
+
+def test_a_checkpoint_holds_what_its_names_say(run):
+    learner, _ = run
+    state, preset, tensors = read_checkpoint(learner.out / "last")
+    assert sorted(p.name for p in learner.out.glob("step-*")) == ["step-6", "step-8"]
+    assert preset == learner.preset == SMALLEST and (state["step"], state["seed"], state["steps"]) == (8, 11, 8) and state["seconds"] > 0
+    networks = dict(generator=learner.averaged, generator_raw=learner.generator, discriminator=learner.discriminator)
+    for name, network in networks.items(): assert_identical(tensors[name], network.state_dict())
+    raw, averaged = tensors["generator_raw"], tensors["generator"]
+    assert raw.keys() == averaged.keys() and not any(torch.equal(raw[k], averaged[k]) for k in raw)
+    assert "net.0.weight" in tensors["discriminator"]
+    for name, optimizer, network in (("optimizer_g", learner.opt_g, learner.generator), ("optimizer_d", learner.opt_d, learner.discriminator)):
+        parameters = list(network.parameters())
+        assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in parameters]
+        assert len(tensors[name]) == 3 * len(parameters)
+        for i, p in enumerate(parameters):
+            for key in ("exp_avg", "exp_avg_sq", "step"): assert torch.equal(tensors[name][f"{i}.{key}"], optimizer.state[p][key])
+            assert tensors[name][f"{i}.step"] == 8
+
+
+def test_who_loads_a_run_gets_the_averaged_generator(run, people):
+    learner, _ = run
+    loaded, (image, sketch, _) = load_generator(learner.out), people.batch([2, 5])
+    with torch.no_grad(): fakes = [g(sketch, image).fake for g in (loaded, learner.averaged, learner.generator)]
+    assert torch.equal(fakes[0], fakes[1]) and not torch.allclose(fakes[0], fakes[2], atol=1e-4) and loaded.preset == SMALLEST
+
+
+def test_a_resumed_learner_has_each_state_at_its_place(run, people):
+    learner, _ = run
+    again = Learner(SMALLEST, people, learner.out, seed=11, precision="bf16")
+    again.resume()
+    for a, b in ((again.averaged, learner.averaged), (again.generator, learner.generator), (again.discriminator, learner.discriminator)):
+        assert_identical(a.state_dict(), b.state_dict())
+    for a, b in ((again.opt_g, learner.opt_g), (again.opt_d, learner.opt_d)):
+        for p, q in zip(a.param_groups[0]["params"], b.param_groups[0]["params"]):
+            assert all(torch.equal(a.state[p][k], b.state[q][k]) for k in ("exp_avg", "exp_avg_sq", "step"))
+    assert (again.steps_done, again.seconds) == (8, learner.seconds)
+
+
+def test_the_config_the_log_and_the_film_say_what_happened(run):
+    learner, log = run
+    config = json.loads((learner.out / "config.json").read_text())
+    assert config.pop("preset") == json.loads((learner.out / "last" / "preset.json").read_text())
+    assert config == {"seed": 11, "precision": "bf16", "data": "avatars", "root": "here"}
+    lines = [json.loads(line) for line in (learner.out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 8]
+    assert lines[-1] == pytest.approx({"step": 8} | log, abs=1e-6)
+    with torch.no_grad(): fake = learner.averaged(*learner.held_out[:2]).fake
+    sketch, reference, truth = learner.held_out
+    film = Image.open(learner.out / "samples" / "step-000008.png")
+    assert film.tobytes() == image_rows(list(zip(sketch, reference, fake, truth))).tobytes()
+
+
+def test_the_command_trains_what_its_config_says(tmp_path, monkeypatch):
+    "The words of the command line reach the learner."
+    monkeypatch.setitem(commands.PRESETS, "TINY", SMALLEST)
+    made, plain = [], Learner.__init__
+    def note(self, *args, **kwargs):
+        plain(self, *args, **kwargs)
+        made.append(self)
+    monkeypatch.setattr(Learner, "__init__", note)
+    words = ["--preset", "TINY", "--data", "avatars", "--steps", "2", "--batch", "4", "--seed", "7", "--precision", "bf16", "--gan-mode", "vanilla",
+             "--lr-decay", "--accumulate", "2", "--save-every", "1"]
+    assert main(["train", *words, "--out", str(tmp_path / "run")]) == 0
+    learner, = made
+    assert learner.preset == change(SMALLEST, train_steps=2, train_batch=4, train_gan_mode="vanilla", train_lr_decay=0.5)
+    assert (learner.seed, learner.precision, learner.batches.split[2], len(learner.batches.dataset), learner.batches.dataset.name) == (7, "bf16", 2, 16, "avatars")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["seed"], config["precision"], config["data"], config["root"]) == (7, "bf16", "avatars", None)
+    assert config["preset"] == json.loads((tmp_path / "run" / "step-1" / "preset.json").read_text())
+    assert astuple(read_checkpoint(tmp_path / "run" / "last")[1]) == astuple(learner.preset)
