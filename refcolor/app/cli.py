@@ -32,7 +32,8 @@ def positive(text: str) -> int:
 # %% ../../nbs/app/cli.ipynb #75225e34
 SHARED = {                    # options of several commands
     "--preset": dict(default="TINY", choices=["PAPER", "SMALL", "TINY"], help="networks, training"),
-    "--data": dict(default="avatars", help="data set: avatars, adventurer, openmoji, imagenet, "
+    "--data": dict(default="avatars", help="data set: avatars, adventurer, avataaars, "
+                                           "personas, miniavs, big-ears, dylan, openmoji, imagenet, "
                                            "celeba, tag2pix, yumi, spair71k, edges2shoes, folder"),
     "--root": dict(type=Path, help="its folder, where it has one"),
     "--weights": dict(type=Path, help="a run's folder or a checkpoint; else packaged ones, else "

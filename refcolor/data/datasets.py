@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ..core import UserError
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
+from .emoji import EMOJI_KINDS
 from .pictures import (
     NO_PICTURES, Listing, PictureReader, Samples, Source, _float, _tenth, cache_folder,
     crop_and_flip, list_pictures, named_pictures, read_picture, some_of)
@@ -317,7 +318,12 @@ def _known(name: str) -> tuple:   # name, what stood behind the colon
     name, _, wanted = name.partition(":")
     if name not in GENERATED and name not in OPENERS:
         raise UserError(f"unknown data set {name!r}: use one of {', '.join(dataset_names())}")
-    return name, tuple(w for w in wanted.split(",") if w)
+    wanted = tuple(sorted(w for w in wanted.split(",") if w))
+    kinds = EMOJI_KINDS if name == "openmoji" else ()
+    if name in GENERATED and not set(wanted) <= set(kinds):
+        raise UserError(f"{name}:{','.join(wanted)}: behind the colon stands "
+                        + (f"one or more of {', '.join(kinds)}" if kinds else "nothing"))
+    return name, wanted
 
 
 def _source(name: str, root: Path | None, part: str, wanted: tuple) -> Source:
@@ -342,7 +348,7 @@ def open_dataset(
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     name, wanted = _known(name)
-    if name in GENERATED: return _generated(name, split, size, n)
+    if name in GENERATED: return _generated(name, split, size, n, wanted)
     # their own split where they have one; else tenths of their training part
     theirs = DESCRIPTIONS[name].splits
     part, tenths = theirs.get(split, theirs.get("train", "")), set(SPLITS[split])

@@ -39,7 +39,10 @@ class Pairs(NamedTuple):
 
 
 # the parts that are large enough to be judged
-PARTS = {"avatars": ("hair", "skin", "shirt"), "adventurer": ("hair", "skin")}
+PARTS = {"avatars": ("hair", "skin", "shirt"), "adventurer": ("hair", "skin"),
+         "avataaars": ("hair", "skin", "clothes"), "personas": ("hair", "skin", "clothes"),
+         "miniavs": ("hair", "skin", "clothes"), "big-ears": ("hair", "skin"),
+         "dylan": ("hair", "skin")}
 
 
 def _labels(dataset) -> dict:
