@@ -63,7 +63,8 @@ def second_look(comparison: dict) -> str | None:
     "A warning if the Fréchet distance prefers one model and region error surely the other."
     crowd = next((k for k in comparison if k.startswith(("fid_", "fd_"))), None)
     colours = comparison.get("region_error")
-    if not crowd or not colours or colours["ci"][0] <= 0 <= colours["ci"][1]: return None
+    low, high = (colours or {}).get("ci") or (0, 0)
+    if not crowd or low <= 0 <= high: return None
     apart = comparison[crowd]["difference"]
     if apart * colours["difference"] >= 0: return None
     winner, other = ("ours", "theirs") if apart < 0 else ("theirs", "ours")
