@@ -24,7 +24,7 @@ from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
 from ..colorize import colorize, default_weights, is_line_art
 from ..core import (MODULES, PRESETS, Preset, UserError, check_device, preset_from_dict,
-                           save_result, say, uniform, write_atomically)
+                           save_result, say, uniform, with_recipe, write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
@@ -139,6 +139,7 @@ def preset_of(
     said = {"steps": args.steps, "batch": args.batch, "gan_mode": args.gan_mode,
             "lr_decay": 0.5 if args.lr_decay else None}
     preset, said = PRESETS[args.preset], {k: v for k, v in said.items() if v is not None}
+    if args.recipe: preset = with_recipe(preset, args.recipe)
     return replace(preset, train=replace(preset.train, **said))
 
 
@@ -168,6 +169,9 @@ def run_train(args) -> dict:
         valid = open_dataset(args.data, args.root, "valid", size)
         held_out = CrossReference(valid, 4).batch(range(4))[:3]
     say(data_note(args.data))
+    if preset.data.recipe == "posed" and preset.data.cross and not hasattr(train_set, "palettes"):
+        say(f"note: {args.data} knows no parts, so no reference is another picture: each is the "
+            "drawing's own, recoloured and posed")
     source = {"data": args.data, "root": str(args.root) if args.root else None}
     learner = Learner(preset, train_set, out, args.seed, held_out, args.device, args.precision,
                       source, args.accumulate, args.workers, args.save_every)

@@ -307,9 +307,7 @@ class EmojiPeople(CrossReference):
                  seed: int = 0,
                 ):
         self.labels = {p: dataset.part_labels[p] for p in ("hair", "skin")}
-        # fewer pixels of hair or of skin, and it is nobody
-        shown = np.stack([(dataset.parts == k).sum((1, 2)) >= 40 for k in self.labels.values()])
-        people, rng = np.flatnonzero(shown.all(0)), np.random.default_rng(seed)
+        people, rng = dataset.people, np.random.default_rng(seed)
         self.a = np.concatenate([rng.permutation(people) for _ in range(-(-n // len(people)))])[:n]
         shape = np.array([shape_key("openmoji", dataset.seeds[i]) for i in people])
         self.b = np.array([rng.choice(people[shape != shape_key("openmoji", dataset.seeds[i])])
