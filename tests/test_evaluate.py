@@ -374,7 +374,7 @@ BAD = {
     "no such folder": (["--sketches", "{b}/nowhere", "--truths", "{b}/empty"], "no such folder"),
     "weights without a preset": (["--weights", "{b}/unnamed"], "preset.json"),
     "other weights without a preset": (["--against", "{b}/unnamed"], "preset.json"),
-    "a report among the weights": (["--weights", "{b}/good", "--report", "{b}/good/report.html"], "never changes"),
+    "a report among the weights": (["--weights", "{b}/good", "--report", "{b}/good/report.html"], "is only read; write elsewhere"),
     "a report that is no page": (["--report", "{b}/report.png"], "suffix .html"),
     "an unknown network": (["--features", "resnet"], "use one of lite0, inception"),
     "no network weights": (["--features", "inception"], "REFCOLOR_WEIGHTS"),

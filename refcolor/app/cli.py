@@ -22,9 +22,9 @@ FEW, MANY = 1024, 65_536      # more processes, threads or seeds; more pictures 
 SHEETS = ".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg"      # what matplotlib writes
 SHARED = {                    # options of several commands
     "--preset": dict(default="TINY", choices=["PAPER", "SMALL", "TINY"], help="networks, training"),
-    "--data": dict(default="avatars", help="data set: avatars, adventurer, avataaars, "
-                                           "personas, miniavs, big-ears, dylan, openmoji, imagenet, "
-                                           "celeba, tag2pix, yumi, spair71k, edges2shoes, folder"),
+    "--data": dict(default="avatars", help="data set: avatars, adventurer, avataaars, personas, "
+                                           "miniavs, big-ears, dylan, openmoji, imagenet, celeba, "
+                                           "tag2pix, yumi, spair71k, edges2shoes, folder"),
     "--root": dict(type=path, help="its folder, where it has one"),
     "--weights": dict(type=path, help="a run's folder or a checkpoint; else packaged ones, else "
                                       "runs/demo"),
@@ -93,8 +93,8 @@ def make_parser() -> Parser:
         nargs="?", const="last", default=False, metavar="CHECKPOINT")
     add("--gan-mode", None, "of Eq. 8, instead of the preset's", choices=["lsgan", "vanilla"])
     add("--lr-decay", bool, "let the learning rates fall to 0 over the second half")
-    add("--accumulate", whole(1, MANY), "compute each batch in K pieces: less memory, the same gradients",
-        default=1, metavar="K")
+    add("--accumulate", whole(1, MANY), "compute each batch in K pieces: less memory, the same "
+        "gradients", default=1, metavar="K")
     add("--workers", whole(0, FEW), "processes that prepare batches", default=0)
     add("--tensorboard", bool, "TensorBoard event files in --out")
 
@@ -146,8 +146,8 @@ def make_parser() -> Parser:
         choices=["triplet", "augmentation", "table2", "fig8", "modules", "table1", "departures",
                  "weights"])
     add("--seeds", whole(1, FEW), "runs of each row: seeds from 0 on", default=3)
-    add("--stage", whole(1, FEW), "of weights: 1 begins anew, the next ones go on from the packaged "
-        "weights", default=1)
+    add("--stage", whole(1, FEW), "of weights: 1 begins anew, the next ones go on from the "
+        "packaged weights", default=1)
     add("--data", None, "avatars if not given; for table1 avatars, adventurer, openmoji")
     add("--rows", lambda text: text.split(","), "only these rows", metavar="A,B")
     add("--steps", whole(), "of a row, instead of its own")
