@@ -53,14 +53,14 @@ def people(): return open_dataset("avatars", split="train", size=32, n=16)
 def test_under_bf16_the_logits_are_float32_products(stop_gradient):
     "bfloat16 rounds a logit of 200 by up to 0.5."
     torch.manual_seed(0)
-    scft, kept = SCFT(64, stop_gradient), {}
+    scft, kept = SCFT(60, stop_gradient), {}                             # √60 is not exact in bfloat16
     with torch.no_grad(): scft.w_q.weight.mul_(25.); scft.w_k.weight.mul_(2.)
     for name in ("w_q", "w_k"): getattr(scft, name).register_forward_hook(lambda m, i, out, name=name: kept.update({name: out}))
-    v_s, v_r = torch.randn(2, 30, 64), torch.randn(2, 40, 64)
+    v_s, v_r = torch.randn(2, 30, 60), torch.randn(2, 40, 60)
     with torch.autocast("cpu", torch.bfloat16): c, logits = scft(v_s, v_r)
     q, k = kept["w_q"], kept["w_k"]
     assert q.dtype == k.dtype == torch.bfloat16 and logits.dtype == torch.float32 and 150 < logits.abs().max() < 400
-    exact = torch.einsum("bid,bjd->bij", q.double(), k.double()) / 8
+    exact = torch.einsum("bid,bjd->bij", q.double(), k.double()) / 60 ** 0.5
     assert (logits - exact).abs().max() < 1e-4
     mask = torch.zeros(30, 40).index_fill(1, torch.tensor([3]), -torch.inf)
     with torch.autocast("cpu", torch.bfloat16): masked = scft(v_s, v_r, mask=mask)[1]
@@ -141,7 +141,8 @@ def test_every_draw_differs_between_samples_steps_and_epochs_and_seeds():
     for column in numbers.T: assert len(column.unique()) == len(column)
     assert torch.equal(drawn(0, 6), numbers[:12])
     # none follows from another one
-    assert np.corrcoef(torch.cat([drawn(s, 8) for s in range(8)])[:, [0, 1, 2, 21, 22, 23, 24]].T).round(6)[~np.eye(7, dtype=bool)].max() < 0.5
+    many = torch.cat([drawn(seed, 8) for seed in range(8)])[:, [0, 1, 2, 21, 22, 23, 24]]
+    assert (torch.corrcoef(many.T) - torch.eye(7)).abs().max() < 0.5
 
 
 def test_each_epoch_has_its_own_order_and_a_learner_keeps_to_it(people):
@@ -198,17 +199,19 @@ def test_files_are_drawn_before_they_are_recoloured_with_a_pen_that_varies(photo
 
 
 def test_the_window_moves_in_both_directions_and_is_mirrored_sometimes(photographs):
-    "Where the training split sees a picture, found by trying all windows of the whole one."
-    photographs.draws                                                 # a file set: asks for numbers
+    "Where the training split sees a picture, found by trying all windows of the whole one; the pen goes its own way."
     whole = torch.from_numpy(photographs.read(0)[:3] / 127.5 - 1).float()
-    seen = set()
-    for step in range(12):
-        target = make_triple(photographs, [0], step, 0, replace(SMALLEST.data, appearance=0.)).target[0]
+    seen, pens = [], []
+    for step in range(16):
+        (sketch,), (target,), *_ = make_triple(photographs, [0], step, 0, replace(SMALLEST.data, appearance=0.))
         hits = [(x, y, mirrored) for x, y, mirrored in itertools.product(range(7), range(7), (False, True))
                 if torch.allclose(whole[:, y:y + 48, x:x + 48].flip(2) if mirrored else whole[:, y:y + 48, x:x + 48], target, atol=1e-5)]
         assert len(hits) == 1
-        seen |= set(hits)
+        seen += hits
+        pens.append(pen_of(sketch, target))
     assert all(len({hit[k] for hit in seen}) > (3, 3, 1)[k] for k in range(3)), seen
+    related = np.corrcoef(np.array([[*hit, pen] for hit, pen in zip(seen, pens)], float).T)
+    assert abs(related[~np.eye(4, dtype=bool)]).max() < 0.7, "one number serves two purposes"
 
 
 SIDEWAYS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
