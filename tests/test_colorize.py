@@ -243,6 +243,22 @@ def test_a_hint_that_is_none_is_one_line(pictures, tmp_path, capsys, hint, said)
     assert code == 2 and said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("suffix, most", [(".jpg", 40), (".JFIF", 40), (".webp", 0), (".tif", 0)])
+def test_what_is_written_keeps_its_colours(pictures, tmp_path, suffix, most):
+    "As JPEG within a few grey levels (75 and halved colours: over 80), elsewhere as it is."
+    done = [colorize("--sketch", pictures / "in/ann.png", "--reference", pictures / "colours/ann.png", "--out", tmp_path / f"x{s}") for s in (".png", suffix)]
+    assert [d.returncode for d in done] == [0, 0]
+    apart = np.abs(np.asarray(Image.open(tmp_path / f"x{suffix}"), float) - np.asarray(Image.open(tmp_path / "x.png"), float))
+    assert apart.max() <= most and apart.mean() < 1, (apart.max(), apart.mean())
+
+
+@pytest.mark.parametrize("suffix", [".ico", ".ICNS", ".xbm", ".doc", ""])
+def test_a_format_that_does_not_keep_the_size_is_refused_before_the_work(pictures, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr("refcolor.app.commands.read_picture", lambda *a: pytest.fail("worked first"))
+    done = colorize("--sketch", pictures / "in/ann.png", "--reference", pictures / "colours/ann.png", "--out", tmp_path / f"new/x{suffix}")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "such as .png" in done.stderr and not list(tmp_path.iterdir())
+
+
 def test_without_weights_it_says_what_to_do(monkeypatch, tmp_path):
     "No packaged weights: those of runs/demo; without them, one line."
     from refcolor import colorize as module
