@@ -143,8 +143,8 @@ def make_parser() -> Parser:
                   "with them; or train the shipped weights.",
                   "--preset", "--root", "--precision", "--device")
     add("experiment", None, "which rows; weights: the ones that the package ships",
-        choices=["triplet", "augmentation", "table2", "fig8", "modules", "table1", "departures",
-                 "weights"])
+        choices=["triplet", "augmentation", "table2", "fig8", "modules", "alignment", "tint",
+                 "table1", "departures", "weights"])
     add("--seeds", whole(1, FEW), "runs of each row: seeds from 0 on", default=3)
     add("--stage", whole(1, FEW), "of weights: 1 begins anew, the next ones go on from the "
         "packaged weights", default=1)
