@@ -28,7 +28,7 @@ from ..core import (MODULES, PRESETS, Preset, UserError, check_device, preset_fr
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
-from ..data.pairs import PARTS, CrossReference, partners
+from ..data.pairs import PARTS, CrossReference, Posed, partners
 from ..data.pictures import check_apart, named_pictures, read_picture
 from ..engine.checkpoints import checkpoints
 from ..evaluate import evaluate
@@ -42,11 +42,15 @@ def demo_pictures(
     out: Path,    # of the run, with metrics.jsonl
 ):
     "Write demo.png, attention.png and losses.png into `out`."
-    pairs = CrossReference(dataset, 8, seed=3).batch(range(8))
-    with torch.no_grad(): fake, logits = generator(pairs.sketch, pairs.reference)
-    sheet = image_rows([list(row) for row in zip(pairs.sketch, pairs.reference, fake, pairs.truth)])
+    cross, columns = CrossReference(dataset, 8, seed=3), []
+    for source in (Posed(cross), cross):                     # the straight ones last: shown below
+        pairs = source.batch(range(8))
+        with torch.no_grad(): fake, logits = generator(pairs.sketch, pairs.reference)
+        columns = [pairs.sketch, pairs.reference, fake, pairs.truth, *columns]
+    sheet = image_rows([list(row) for row in zip(*columns)])
     sheet = sheet.resize((sheet.width * 2, sheet.height * 2), 0)
-    titled = titled_sheet(sheet, ("sketch", "reference", "ours", "true answer"))
+    names = "sketch", "reference", "ours", "true answer"
+    titled = titled_sheet(sheet, (*names, *(f"posed: {name}" for name in names)))
     points = [(*part_point(pairs.parts[0], dataset.part_labels[p]), p) for p in PARTS["avatars"]]
     heat = attention_figure(pairs.sketch[0], pairs.reference[0], fake[0], logits[0], points)
     curves = loss_curves(out / "metrics.jsonl")
