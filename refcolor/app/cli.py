@@ -104,8 +104,8 @@ def make_parser() -> Parser:
                   "PyTorch.", "--weights")
     add("--out", Path, ".onnx file to write", required=True)
 
-    add = command("app.report:run_evaluate", "Measure weights against the truth, part by part, and "
-                  "as a crowd; nothing is changed.", "--weights", "--data", "--root")
+    add = command("app.report:run_evaluate", "Measure weights against the truth, part by part, "
+                  "straight and posed, and as a crowd; nothing is changed.", "--weights", "--data", "--root")
     add("--against", Path, "other weights, on the same pairs")
     add("--sketches", Path, "instead of --data: a folder, …")
     add("--references", Path, "… one of as many references, …")
