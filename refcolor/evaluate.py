@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ACCURATE', 'MEAN_COLOUR', 'MS_SSIM_SIDE', 'BASELINES', 'region_means', 'region_error', 'region_accuracy',
            'paper_error', 'constant_answer', 'picture_metrics', 'correspondence_accuracy', 'part_cells',
-           'part_attention', 'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'crowd_distances',
-           'Evaluation', 'measure_all', 'evaluate', 'compare']
+           'part_attention', 'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'check_crowd',
+           'crowd_distances', 'Evaluation', 'measure_all', 'evaluate', 'compare']
 
 # %% ../nbs/12_evaluate.ipynb #3a5ae32b
 import math
@@ -185,12 +185,12 @@ def bootstrap_interval(
     values,            # one number per pair (n,), or one per pair and part (n, p); NaNs left out
     draws: int = 1000,
     seed: int = 0,
-) -> tuple:            # (low, high)
-    "The 95 % bootstrap interval of `mean_of`."
+) -> tuple | None:     # (low, high)
+    "The 95 % bootstrap interval of `mean_of`; None for one pair, which has no spread."
     values = np.asarray(values, dtype=float).reshape(len(values), -1)
     values = values[~np.isnan(values).all(1)]
     values = values[:, ~np.isnan(values).all(0)]
-    if not values.size: return (math.nan, math.nan)
+    if len(values) < 2 or not values.size or np.isinf(values).any(): return None
     times = _times_drawn(len(values), draws, seed)
     seen = times @ ~np.isnan(values)                                # (draws, p): how often counted
     means = times @ np.nan_to_num(values) / np.maximum(seen, 1)
@@ -287,6 +287,16 @@ def measure(
                  for k in (1, 2))
 
 # %% ../nbs/12_evaluate.ipynb #f0e743cd
+def check_crowd(n: int, d: int, network: str, distance: str):   # pictures, features of each
+    "Raise `UserError` if the asked statistic needs more pictures."
+    if distance == "frechet" and n <= d:
+        raise UserError(f"{metric_name(network, max(n, 2))}: a covariance of {d} features needs at "
+                        f"least {d + 1} pictures, got {n}: give --n {d + 1}, or take "
+                        "--distance kernel (KID's), which is unbiased at any n")
+    if distance == "kernel" and n < 2:
+        raise UserError("the kernel distance needs at least 2 pictures")
+
+
 def crowd_distances(
     features: dict,          # "": of the outputs, "real", perhaps "copy_": (n, d)
     network: str,            # the extractor's name
@@ -294,13 +304,8 @@ def crowd_distances(
 ) -> tuple:                  # metrics: name -> number or interval; notes: name -> why not
     "Compare crowds; raises `UserError` if the asked statistic needs more pictures, or for NaNs."
     n, d = features[""].shape
-    if distance == "frechet" and n <= d:
-        raise UserError(f"{metric_name(network, max(n, 2))}: a covariance of {d} features needs at "
-                        f"least {d + 1} pictures, got {n}: give --n {d + 1}, or take "
-                        "--distance kernel (KID's), which is unbiased at any n")
-    if n < 2:
-        if distance == "kernel": raise UserError("the kernel distance needs at least 2 pictures")
-        return {}, {f"fd_{network}": "needs at least 2 pictures"}
+    check_crowd(n, d, network, distance)
+    if n < 2: return {}, {f"fd_{network}": "needs at least 2 pictures"}
     found = {}
     try:
         for kind in ("frechet", "kernel") if distance == "auto" else (distance,):
@@ -339,9 +344,9 @@ def _summary(values: dict, parts: tuple) -> dict:
         each = {name: v}
         if v.ndim == 2: each |= {f"{name}_{p}": v[:, k] for k, p in enumerate(parts)}
         for key, column in each.items():
-            mean, interval = mean_of(column), bootstrap_interval(column)
-            finite = math.isfinite(mean)             # JSON has no word for NaN
-            result |= {key: mean if finite else None, f"{key}_ci": interval if finite else None}
+            mean = mean_of(column)                   # JSON has no word for NaN
+            result[key] = mean if math.isfinite(mean) else None
+            result[f"{key}_ci"] = bootstrap_interval(column)
     return result
 
 

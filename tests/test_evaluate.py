@@ -221,8 +221,9 @@ def test_intervals_cover_the_truth():
         low, high = ev.bootstrap_interval(values, draws=300)
         hits += low <= 0.5 <= high
     assert 0.88 <= hits / 200 <= 0.98
-    assert all(np.isnan(ev.bootstrap_interval([[np.nan, np.nan]])))
-    assert ev.bootstrap_interval([2.]) == (2., 2.)
+    for nothing in ([[np.nan, np.nan]], [2.], [[2., 3.]], [[2., np.nan], [np.nan, np.nan]], [1., np.inf]):
+        assert ev.bootstrap_interval(nothing) is None, nothing
+    assert ev.bootstrap_interval([2., 2.]) == (2., 2.)
 
 
 def test_attention_on_parts_counts_what_a_loop_counts():
@@ -460,6 +461,22 @@ def test_one_table_json_and_a_report(weights, tmp_path, capsys):
     assert len(again) > 100 and all(again[k] == result[k] for k in again), "the same weights, other numbers"
 
 
+def test_one_pair_has_no_interval(capsys, tmp_path):
+    "One number says nothing of the spread: not in the table, not in the object, not in a comparison."
+    code, result, err = run(capsys, "--weights", TINY, "--against", TINY, "--n", "1", "--distance", "none", "--report", tmp_path / "r.html")
+    assert code == 0 and result["n"] == 1 and result["psnr"] > 0
+    assert {v for k, v in result.items() if k.endswith("_ci")} == {None}
+    assert result["comparison"]["psnr"]["difference"] == 0 and {row.get("ci") for row in result["comparison"].values()} == {None}
+    assert " … " not in err and " … " not in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize("distance, n", [("frechet", 2), ("kernel", 1)])
+def test_a_crowd_too_small_is_known_before_anything_is_measured(distance, n, monkeypatch, capsys):
+    monkeypatch.setattr(ev, "measure", lambda *a, **k: pytest.fail("measured"))
+    code, _, err = run(capsys, "--weights", TINY, "--n", n, "--distance", distance)
+    assert code == 2 and "at least" in err.splitlines()[-1]
+
+
 def test_two_processes_give_what_one_gives():
     arguments = ["--weights", str(TINY), "--n", "33"]                           # three batches: 0 and 2, and 1
     arguments = ["evaluate", *arguments, "--json"]
@@ -535,7 +552,7 @@ BAD = {
     "no such folder": (["--sketches", "{b}/nowhere", "--truths", "{b}/empty"], "no such folder"),
     "weights without a preset": (["--weights", "{b}/unnamed"], "preset.json"),
     "other weights without a preset": (["--against", "{b}/unnamed"], "preset.json"),
-    "a report among the weights": (["--weights", "{b}/good", "--report", "{b}/good/report.html"], "never changes"),
+    "a report among the weights": (["--weights", "{b}/good", "--report", "{b}/good/report.html"], "is only read; write elsewhere"),
     "a report that is no page": (["--report", "{b}/report.png"], "suffix .html"),
     "an unknown network": (["--features", "resnet"], "use one of lite0, inception"),
     "no network weights": (["--features", "inception"], "REFCOLOR_WEIGHTS"),

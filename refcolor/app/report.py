@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from ..colorize import default_weights
-from ..core import UserError, processes, say, write_atomically
+from ..core import processes, say, write_atomically
 from ..data.datasets import data_note
 from ..data.pairs import open_sources
-from ..evaluate import BASELINES, Evaluation, compare, measure_all
+from ..data.pictures import check_apart
+from ..evaluate import BASELINES, Evaluation, check_crowd, compare, measure_all
 from ..fid import feature_extractor
 from ..generator import load_generator, load_preset
 from ..show import image_rows
@@ -75,7 +76,8 @@ def second_look(comparison: dict) -> str | None:
     "A warning if the Fréchet distance prefers one model and region error surely the other."
     crowd = next((k for k in comparison if k.startswith(("fid_", "fd_"))), None)
     colours = comparison.get("region_error")
-    if not crowd or not colours or colours["ci"][0] <= 0 <= colours["ci"][1]: return None
+    low, high = (colours or {}).get("ci") or (0, 0)
+    if not crowd or low <= 0 <= high: return None
     apart = comparison[crowd]["difference"]
     if apart * colours["difference"] >= 0: return None
     winner, other = ("ours", "theirs") if apart < 0 else ("theirs", "ours")
@@ -186,18 +188,15 @@ def run_evaluate(args) -> dict:
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
     sizes = [load_preset(path).model.size for path in given]       # mistakes first, then work
-    if args.report and args.report.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--report {args.report}: give it the suffix .html")
-    for folder in (Path(w).resolve() for w in given if args.report):
-        if folder in args.report.resolve().parents:
-            raise UserError(f"--report {args.report} lies in the weights folder {folder}, which an "
-                            "evaluation never changes: write it elsewhere")
+    if args.report: check_apart(args.report, given, "--report")
     state = processes()
     rank, world, device = state.process_index, state.num_processes, state.device
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
     sources = {size: open_sources(args.data, size, args.n, args.root, args.sketches,
                                   args.references, args.truths, args.skip_bad)
                for size in dict.fromkeys(sizes)}
+    n = sources[sizes[0]][0].n
+    if extractor: check_crowd(n, extractor.dims, extractor.name, args.distance)
     if rank: args.json = False
     else:
         say(data_note(args.data) if not args.sketches else f"data: {args.sketches}")
