@@ -124,9 +124,12 @@ def run_demo(args) -> dict:
                 learner.seconds, MODULES)
     demo_pictures(generator, test, out)
     say(metrics_table(result))
-    say(f"region error {result['region_error']:.3f} (a constant colour: "
-        f"{result['constant_region_error']:.3f}), {result['n']} unseen pairs, "
-        f"{learner.seconds / 60:.1f} minutes of training, {peak:.1f} GB of memory")
+    for kind, prefix in (("straight", ""), ("posed", "posed_")):
+        error, copied = (result[f"{of}{prefix}region_error"] for of in ("", "copy_"))
+        say(f"{kind}: region error {error:.3f} (the reference laid over: {copied:.3f}), "
+            f"paper error {result[f'{prefix}paper_error']:.3f}")
+    say(f"{result['n']} unseen pairs, {learner.seconds / 60:.1f} minutes of training, "
+        f"{peak:.1f} GB of memory")
     say(f"pictures: {out}/demo.png, attention.png, losses.png; numbers: {out}/metrics.json; "
         f"weights: {out}/last")
     say(f"try: refcolor colorize --sketch FILE --reference FILE --out FILE --weights {out}")

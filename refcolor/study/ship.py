@@ -26,7 +26,7 @@ from ..core import (PRESETS, SMALL, Preset, UserError, check_device, device_name
                            load_result, preset_from_dict, processor, save_result, say, write_atomically)
 from ..data.characters import STYLES, attribution
 from ..data.datasets import EMOJI_CREDIT, data_note, known_set, open_dataset
-from ..data.pairs import CrossReference
+from ..data.pairs import TEST_PICTURES, CrossReference
 from ..data.pictures import Samples
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
@@ -34,7 +34,7 @@ from ..evaluate import measure_all
 from ..fid import feature_extractor
 from ..generator import Generator, load_generator, load_preset, save_generator
 from ..show import image_rows, save_figure
-from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, TEST_PICTURES, Study,
+from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study,
                                  ValidationCurve, judged_sources, open_study, row_status)
 from .runs import PROBE_PAIRS, recheck, restamp, run_rows, six_digits
 from .tables import (across_rows, draw_rows, headline, markdown_table, strips,
