@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'needs_operator_stubs', 'ModelConfig',
            'DataConfig', 'TrainConfig', 'Preset', 'with_recipe', 'preset_to_dict', 'preset_from_dict', 'uniform',
-           'processes', 'code_digest', 'write_atomically', 'processor', 'device_name', 'save_result', 'load_result',
-           'say', 'check_device', 'check_image']
+           'processes', 'code_digest', 'sync', 'write_atomically', 'processor', 'device_name', 'save_result',
+           'load_result', 'say', 'check_device', 'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -252,11 +252,20 @@ def _is_silent(node) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 # %% ../nbs/engine/core.ipynb #c3bfbadf
+def sync(path: Path):
+    "Bring a file, or the names in a folder, to the disk: a later rename then cannot overtake it."
+    handle = os.open(path, os.O_RDONLY)
+    try: os.fsync(handle)
+    except OSError:                     # some network file systems cannot sync a folder
+        if not os.path.isdir(path): raise
+    finally: os.close(handle)
+
+
 def write_atomically(
     path: Path,
     write,        # called with a temporary path of the same suffix
 ):
-    "Write a file whole or not at all; raises `UserError` if it cannot be written."
+    "Write a file whole or not at all, power cuts included; raises `UserError` if it cannot."
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +275,9 @@ def write_atomically(
     try:
         write(name)
         os.chmod(name, 0o644)
+        sync(name)
         os.replace(name, path)
+        sync(path.parent)
     except OSError as e: raise UserError(f"cannot write {path}: {e.strerror or e}") from None
     finally: Path(name).unlink(missing_ok=True)
 

@@ -179,7 +179,8 @@ class Characters:
     draws = 0   # uniform numbers of a sample in `batch`: what is drawn needs no crop
 
     def __init__(self, name: str, folder: Path):   # the set's, and what `_generated` wrote
-        self.name, self.seeds = name, json.loads((folder / "seeds.json").read_text())
+        self.name, self.folder = name, folder
+        self.seeds = json.loads((folder / "seeds.json").read_text())
         self.images, self.lines, self.parts = (np.load(folder / f"{k}.npy", mmap_mode="r")
                                                for k in ("images", "lines", "parts"))
         self.size = self.images.shape[-1]
@@ -192,6 +193,8 @@ class Characters:
         self.part_labels = {PART_NAMES.get(part, part): 2 + k for k, part in enumerate(named)}
 
     def __len__(self) -> int: return len(self.seeds)
+
+    def __reduce__(self): return Characters, (self.name, self.folder)   # a worker maps the files anew
 
     def batch(self, index, noise=None) -> Samples:
         "The samples at `index`, ints (b,); `noise` is for files, and not used."

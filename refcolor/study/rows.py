@@ -323,7 +323,6 @@ class Study:
         m, now, mutant = result["metrics"], self.row_preset(name), ROWS[name].mutant
         try: then = preset_from_dict(result["preset"])
         except (UserError, TypeError): return False              # fields of another version
-        now = replace(now, train=replace(now.train, features=then.train.features))
         return (then, m.get("precision", "fp32"), m["mutant"]) == (now, self.precision, mutant)
 
 # %% ../../nbs/study/rows.ipynb #aa0b90c0
