@@ -128,10 +128,11 @@ def make_parser() -> Parser:
                   "with them; or train the shipped weights.",
                   "--preset", "--root", "--precision", "--device")
     add("experiment", None, "which rows; weights: the ones that the package ships",
-        choices=["triplet", "augmentation", "table2", "fig8", "modules", "table1", "departures",
-                 "weights"])
+        choices=["triplet", "augmentation", "table2", "fig8", "modules", "alignment", "tint",
+                 "table1", "departures", "weights"])
     add("--seeds", positive, "runs of each row: seeds from 0 on", default=3)
-    add("--data", None, "avatars if not given; for table1 avatars, adventurer, openmoji")
+    add("--data", None, "avatars if not given; for table1 avatars, adventurer, openmoji; "
+        "alignment judges on adventurer, too")
     add("--rows", lambda text: text.split(","), "only these rows", metavar="A,B")
     add("--steps", positive, "of a row, instead of its own")
     add("--results", Path, "result files", default=Path("nbs/results"))
