@@ -186,6 +186,7 @@ def recolour(
     sketch: Tensor,   # its line art (b, 1, h, w), ink is -1
     parts: Tensor,    # labels, uint8 (b, h, w): 0 background, 1 ink or a fixed colour, 2 … parts
     palette: Tensor,  # a colour for each label (b, labels, 3) in [-1, 1]
+    lined: Tensor | None = None,   # False: without the lines between parts, bool (b,); None: all
 ) -> Tensor:          # (b, 3, h, w) in [-1, 1]
     "The picture in another palette: the colour of a part × ink; what is no part stays."
     # an anti-aliased line is mixed with the old colour: it takes the part beside it
@@ -194,7 +195,10 @@ def recolour(
     label = torch.where((parts == 1) & (sketch[:, 0] < 0.9), beside, parts).long()
     colour = palette.to(image).gather(1, label.flatten(1)[..., None].expand(-1, -1, 3))
     colour = colour.mT.reshape(image.shape)
-    mixed = (colour + 1) * (sketch + 1) / 2 - 1
+    ink = sketch
+    if lined is not None:
+        ink = torch.where(lined[:, None, None, None] | (parts < 2)[:, None], sketch, 1.)
+    mixed = (colour + 1) * (ink + 1) / 2 - 1
     return torch.where((label >= 2)[:, None], mixed, image)
 
 
@@ -285,8 +289,8 @@ def make_triple(
 ) -> Triple:        # b samples
     "The training triple of a batch, a function of (seed, step, index) alone."
     k = noise_size(config)
-    drawn = uniform(seed, step, index, k + dataset.draws + 2 + 3 * _COLOURS)
-    noise, files, which, colours = drawn.split([k, dataset.draws, 2, 3 * _COLOURS], 1)
+    drawn = uniform(seed, step, index, k + dataset.draws + 3 + 3 * _COLOURS)
+    noise, files, which, colours = drawn.split([k, dataset.draws, 3, 3 * _COLOURS], 1)
     samples = Samples(*dataset.batch(index, files))
     if config.recipe == "paper" or not hasattr(dataset, "palettes"):
         return self_reference(samples.image, samples.sketch, config, noise,
@@ -296,6 +300,8 @@ def make_triple(
     cross = ((which[:, 1] + 1) / 2 < config.cross) & (partners != index)
     other = dataset.batch(torch.where(cross, partners, index))
     palette = dataset.palettes(index, colours)
-    target, reference = (recolour(x.image, x.sketch, x.parts, palette) for x in (samples, other))
+    target = recolour(samples.image, samples.sketch, samples.parts, palette)
+    # artists draw with lines and without; a drawing that is coloured has them
+    reference = recolour(other.image, other.sketch, other.parts, palette, which[:, 2] < 0)
     return posed_reference(samples.sketch, target, reference, config, noise, other, samples.parts,
                            cross)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'needs_operator_stubs', 'ModelConfig',
-           'DataConfig', 'TrainConfig', 'Preset', 'preset_to_dict', 'preset_from_dict', 'uniform', 'processes',
-           'code_digest', 'write_atomically', 'processor', 'save_result', 'load_result', 'say', 'check_device',
-           'check_image']
+           'DataConfig', 'TrainConfig', 'Preset', 'with_recipe', 'preset_to_dict', 'preset_from_dict', 'uniform',
+           'processes', 'code_digest', 'write_atomically', 'processor', 'device_name', 'save_result', 'load_result',
+           'say', 'check_device', 'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -20,7 +20,7 @@ import platform
 import re
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -101,6 +101,7 @@ class TrainConfig:
     lr_g: float = 1e-4          # Adam, generator
     lr_d: float = 2e-4          # Adam, discriminator
     lr_decay: float = 1.        # both fall linearly to 0 from this share of the run on; 1: they stay
+    warmup: int = 0             # steps over which both rise linearly, for weights that go on
     betas: tuple = (0.5, 0.999)
     gan_mode: str = "lsgan"     # Eq. 8 as "lsgan" or "vanilla"
     features: str = "vgg19"     # network of Eq. 9 and 10: "vgg19" or "lite0"
@@ -142,6 +143,18 @@ TINY = Preset("TINY",
     TrainConfig(batch=8, lr_g=5e-4, lr_d=5e-4, features="lite0", steps=1_500, margin=3.,
                 lr_decay=0.5, ema=0.99))
 PRESETS = {p.name: p for p in (PAPER, SMALL, TINY)}
+
+
+def with_recipe(
+    preset: Preset,
+    recipe: str,      # "paper" or "posed"
+) -> Preset:
+    "A preset that trains as the paper does, or for use: references, γ, norms, learning rates."
+    own = PAPER if recipe == "paper" else TINY
+    return replace(preset, model=replace(preset.model, bare=own.model.bare),
+                   data=replace(preset.data, recipe=own.data.recipe),
+                   train=replace(preset.train, margin=own.train.margin,
+                                 lr_decay=own.train.lr_decay))
 
 # %% ../nbs/engine/core.ipynb #889179f0
 def preset_to_dict(preset: Preset) -> dict:
@@ -262,6 +275,15 @@ def processor() -> str:
     return f"{found[1]} {platform.machine()}" if found else platform.machine()
 
 
+def device_name(
+    device: torch.device | str,   # as torch names it, or a name already
+) -> str:
+    "What computed, in words."
+    if str(device).startswith("cuda"): return torch.cuda.get_device_name(device)
+    if str(device) != "cpu": return str(device)
+    return f"{processor()} CPU, {torch.get_num_threads()} threads"
+
+
 def save_result(
     path: Path,      # e.g. nbs/results/demo.json
     metrics: dict,   # name -> number
@@ -275,10 +297,8 @@ def save_result(
 ):
     "Write a result with its provenance."
     libraries = {name: version(name) for name in ("torch", "numpy")}
-    if str(device).startswith("cuda"): device = torch.cuda.get_device_name(device)
-    if str(device) == "cpu": device = f"{processor()} CPU, {torch.get_num_threads()} threads"
     result = dict(command=command, metrics=metrics, preset=preset_to_dict(preset), seed=seed,
-                  seconds=round(seconds, 1), device=str(device), libraries=libraries,
+                  seconds=round(seconds, 1), device=device_name(device), libraries=libraries,
                   modules=list(modules), digest=code_digest(*modules), **more)
     text = json.dumps(result, indent=1, sort_keys=True) + "\n"
     write_atomically(path, lambda p: Path(p).write_text(text, encoding="utf-8"))

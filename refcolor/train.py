@@ -63,9 +63,10 @@ def learning_rates(
     config,          # TrainConfig
     step: int,
 ) -> tuple:          # of the generator, of the discriminator
-    "Adam's learning rates at a step: they fall linearly to 0 from `lr_decay` of the run on."
+    "Adam's learning rates at a step: they rise over `warmup`, fall to 0 from `lr_decay` on."
     left = 1 - step / config.steps
     factor = min(1., max(0., left / (1 - config.lr_decay))) if config.lr_decay < 1 else 1.
+    if config.warmup: factor *= min(1., (step + 1) / config.warmup)
     return config.lr_g * factor, config.lr_d * factor
 
 # %% ../nbs/11_train.ipynb #fc027d81

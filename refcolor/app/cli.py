@@ -73,6 +73,8 @@ def make_parser() -> Parser:
     add("--out", Path, "folder of the run", required=True)
     add("--steps", positive, "in all, instead of the preset's")
     add("--batch", positive, "images per step, instead of the preset's")
+    add("--recipe", None, "of references: as in the paper, or posed, for use; instead of the "
+        "preset's", choices=["paper", "posed"])
     add("--seed", int, "of weights, order and draws", default=0)
     add("--save-every", positive, "steps between checkpoints", default=500)
     add("--resume", None, "go on from a checkpoint in --out; the last one if none is named",
@@ -131,6 +133,8 @@ def make_parser() -> Parser:
         choices=["triplet", "augmentation", "table2", "fig8", "modules", "alignment", "tint",
                  "table1", "departures", "weights"])
     add("--seeds", positive, "runs of each row: seeds from 0 on", default=3)
+    add("--stage", positive, "of weights: 1 begins anew, the next ones go on from the packaged "
+        "weights", default=1)
     add("--data", None, "avatars if not given; for table1 avatars, adventurer, openmoji; "
         "alignment judges on adventurer, too")
     add("--rows", lambda text: text.split(","), "only these rows", metavar="A,B")

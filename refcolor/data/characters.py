@@ -13,13 +13,14 @@ import json
 import os
 import re
 import tempfile
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -117,7 +118,7 @@ def _borders_and_parts(name: str, seed: int, size: int) -> tuple:
 
 
 def part_map(name: str, seed: int, size: int) -> np.ndarray:   # uint8 (size, size)
-    "Which part of a character each pixel is: 0 background, 1 ink or a fixed colour, else `slots`."
+    "Which part each pixel is: 0 background, 1 ink or a fixed colour, else as `_labels` has it."
     if not STYLES[name].outlined: return _borders_and_parts(name, seed, size)[1]
     palette = dict(zip(STYLES[name].slots, _LABEL_COLOURS))
     image = rasterize(character_svg(name, seed, palette), size, crisp=True, background=_BACKGROUND)
@@ -202,17 +203,28 @@ class Characters:
                  index,          # the drawings, ints (b,)
                  noise: Tensor,  # (b, 3 · k) in [-1, 1), for k colours
                 ) -> Tensor:     # (b, labels, 3) in [-1, 1]
-        "New colours, one for each label of a drawing, each channel uniform in 20..255."
-        colours = (20 + (noise.view(len(noise), -1, 3) + 1) / 2 * 235) / 127.5 - 1
-        return colours
+        "New colours for the labels of drawings: each channel of a slot uniform in 20..255."
+        drawn = 20 + (noise.view(len(noise), -1, 3) + 1) / 2 * 235
+        chosen = F.pad(drawn, (0, 0, 1, 0))[:, self.slots]                     # 0: nobody chooses
+        return chosen * self.shades[:, None] / 127.5 - 1
 
     def partners(self,
                  index,          # the drawings, ints (b,)
                  noise: Tensor,  # (b,) in [-1, 1)
                 ) -> np.ndarray:
-        "Another drawing for each, whose parts have the same labels."
-        others = ((noise.double().numpy() + 1) / 2 * (len(self) - 1)).astype(int)
-        return (np.asarray(index) + 1 + others) % len(self)
+        "Another drawing for each, with the same parts; of emoji only people have one."
+        able, index = self.people, np.asarray(index)
+        places = np.searchsorted(able, index).clip(max=len(able) - 1)
+        others = ((noise.double().numpy() + 1) / 2 * (len(able) - 1)).astype(int)
+        return np.where(able[places] == index, able[(places + 1 + others) % len(able)], index)
+
+    @cached_property
+    def people(self) -> np.ndarray:
+        "Which drawings show hair and skin: all, except among emoji."
+        if self.name != "openmoji": return np.arange(len(self))
+        # fewer pixels of one of them, and it is nobody
+        shown = [(self.parts == self.part_labels[p]).sum((1, 2)) >= 40 for p in ("hair", "skin")]
+        return np.flatnonzero(np.all(shown, 0))
 
 # %% ../../nbs/01_characters.ipynb #bf091bed
 def cache_key(
@@ -274,6 +286,8 @@ def true_answers(
     def svg_of(i, j):
         if name != "openmoji": return character_svg(name, i, palette_of(name, j))
         return _layers(emoji_code(i), emoji_palette(j, shown=emoji_code(j)))
-    drawn = [rasterize(svg_of(dataset.seeds[i], dataset.seeds[j]), dataset.size)
-             for i, j in zip(a, b)]
-    return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    drawn = np.stack([rasterize(svg_of(dataset.seeds[i], dataset.seeds[j]), dataset.size)
+                      for i, j in zip(a, b)]).transpose(0, 3, 1, 2)
+    answer = _float(drawn)
+    if name == "openmoji" or STYLES[name].outlined: return answer
+    return (answer + 1) * (dataset.batch(a).sketch + 1) / 2 - 1      # the sketch's lines stay

@@ -24,8 +24,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..augment import Triple, make_triple
-from ..core import (PAPER, Preset, UserError, code_digest, load_result, preset_from_dict,
-                           uniform, write_atomically)
+from ..core import (Preset, UserError, code_digest, load_result, preset_from_dict, uniform,
+                           with_recipe, write_atomically)
 from ..data.characters import STYLES
 from ..data.datasets import open_dataset
 from ..data.pairs import BentReference, EmojiPeople, Posed, SelfReference, sources_of
@@ -47,7 +47,7 @@ class Row:
     model: dict = field(default_factory=dict)    # fields of ModelConfig
     data: dict = field(default_factory=dict)     # fields of DataConfig
     train: dict = field(default_factory=dict)    # fields of TrainConfig
-    recipe: str = "paper"                        # what it departs from: the paper, or the preset
+    recipe: str = "paper"                        # what it departs from, of `core.with_recipe`
     mutant: str = ""                             # a wrong L_tr of `MUTANTS`
     extra: str = ""                              # another paper's idea: "gram" or "shuffle"
     longer: int = 1                              # times as many steps
@@ -56,13 +56,10 @@ class Row:
 
 def row_preset(row: Row, preset: Preset) -> Preset:
     "The preset with the row's changes."
-    model, data, train = {}, {}, dict(steps=preset.train.steps * row.longer)
-    if row.recipe == "paper":     # what the presets do otherwise, for use
-        model, data = dict(bare=PAPER.model.bare), dict(recipe="paper")
-        train |= dict(margin=PAPER.train.margin, lr_decay=PAPER.train.lr_decay)
-    return replace(preset, model=replace(preset.model, **model | row.model),
-                   data=replace(preset.data, **data | row.data),
-                   train=replace(preset.train, **train | row.train))
+    preset = with_recipe(preset, row.recipe)
+    train = dict(steps=preset.train.steps * row.longer) | row.train
+    return replace(preset, model=replace(preset.model, **row.model),
+                   data=replace(preset.data, **row.data), train=replace(preset.train, **train))
 
 # %% ../../nbs/study/rows.ipynb #d860f927
 ROWS = {
