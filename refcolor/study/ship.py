@@ -317,7 +317,8 @@ def run_reproduce(args) -> dict:
         if len(own) > 1: say(f"\n{study.data}")
         many = args.experiment in ("table1", "table2", "fig8", "modules")    # columns
         kind = dict(metrics=headline(study, names, seeds), interval=False) if many else {}
-        if len(judged) > len(datas): kind = dict(metrics=ALIGNMENT)
+        if args.experiment == "alignment":
+            kind = dict(metrics=[m for m in ALIGNMENT if across or "@" not in m])
         say(aligned(table_of(study, names, seeds=seeds, **kind)))
         if not args.show and (picture := strips(study, names)):
             file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
