@@ -852,7 +852,7 @@ def test_departures_are_measured_against_the_papers_recipe(tmp_path):
     for name in ("warp05", "full"): study.path(name, 1).unlink()
     assert {row[0]: row[3] for row in tables.departure_rows(study)[1:]}["warp s(·)"].startswith(f"{ROWS['warp05'].title}: +0.250, one seed; ")
     compared = {name for *_, what in tables.DEPARTURES if not isinstance(what, str) for name in what}
-    assert compared <= set(ROWS) and compared - {"fade", "margin3"} == set(EXPERIMENTS["departures"]) - {"full"}
+    assert compared <= set(ROWS) and compared - {"fade", "margin3"} == (set(EXPERIMENTS["departures"]) | set(EXPERIMENTS["tint"])) - {"full"}
 
 
 # Mutants
