@@ -220,7 +220,7 @@ def test_the_paired_values_are_those_of_the_mean(trained):
     m = strict(trained.study.path("no_tr", 0))["metrics"]
     for metric in PAIRED:
         values = np.array(m["pairs"][metric], dtype=float)
-        assert values.shape == (16, 3 if metric in ("region_error", "bent_region_error", "part_attention") else 1), metric
+        assert values.shape == (16, 3 if metric.endswith(("region_error", "part_attention")) else 1), metric
         if m[metric] is not None: assert mean_of(values) == pytest.approx(m[metric], abs=1e-4), metric
     hair = statistics.paired_values([{"metrics": m}], "region_error_hair")
     assert hair.shape == (1, 16, 1) and mean_of(hair[0]) == pytest.approx(m["region_error_hair"], abs=1e-4)
@@ -1085,7 +1085,9 @@ class Marked:
         assert all(0 <= i < self.n for i in index), "an index of another set"
         self.asked.append(len(index))
         lines = torch.tensor(np.asarray(index)).float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-        return Samples(torch.full((len(index), 3, 2, 2), float(self.mark)), lines, torch.ones(len(index), 2, 2, dtype=torch.uint8))
+        return Samples(torch.full((len(index), 3, 2, 2), float(self.mark)), lines, torch.full((len(index), 2, 2), 2 + self.mark, dtype=torch.uint8))
+
+    def partners(self, index, noise): return (np.asarray(index) + 1) % self.n
 
 
 def test_mixed_gives_each_index_its_own_sample_in_order():
@@ -1096,7 +1098,8 @@ def test_mixed_gives_each_index_its_own_sample_in_order():
         image, line, parts = mixed.batch(index)
         assert [(int(a[0, 0, 0]), int(b[0, 0, 0])) for a, b in zip(image, line)] == [whole[i] for i in index]
         assert image.shape == (len(index), 3, 2, 2) and line.shape == (len(index), 1, 2, 2)
-        assert parts is None, "label 2 is hair in one set and something else in another"
+        assert [int(p[0, 0]) - 2 for p in parts] == [whole[i][0] for i in index], "label 2 is hair in one set and something else in another"
+    assert mixed.partners(np.array([7, 0, 3, 4, 2]), torch.zeros(5)).tolist() == [4, 1, 3, 5, 0], "a partner is of the same set"
 
 
 @pytest.fixture(scope="module")
