@@ -34,6 +34,10 @@ class UserError(Exception):
     "Something the user can mend: the command line prints it as one line and exits with its code."
     exit_code = 2
 
+    def __init__(self, text: str = "", result: dict | None = None):   # what --json prints anyway
+        super().__init__(text)
+        self.result = result
+
 # %% ../nbs/engine/core.ipynb #f5509ff5
 def needs_operator_stubs() -> bool:
     "Whether torch is a CPU build and torchvision a CUDA build; torchvision is not imported."
@@ -328,8 +332,8 @@ def check_device(
     device: str | None,   # as torch names it; None: any
 ):
     "Raise `UserError` if there is no such device here."
-    try: torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
+    try: torch.zeros(1, device=device).item()           # meta has no numbers
+    except Exception:                  # what backends raise that are not here has no common class
         raise UserError(f"--device {device}: not available here; leave --device out") from None
 
 

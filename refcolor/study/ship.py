@@ -20,12 +20,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..app.arguments import cannot_write
 from ..app.report import aligned
 from ..core import (PRESETS, SMALL, Preset, UserError, check_device, device_name,
                            load_result, preset_from_dict, processor, save_result, say, write_atomically)
 from ..data.characters import STYLES, attribution
-from ..data.datasets import EMOJI_CREDIT, data_note, open_dataset
-from ..data.pairs import CrossReference
+from ..data.datasets import EMOJI_CREDIT, data_note, known_set, open_dataset
+from ..data.pairs import TEST_PICTURES, CrossReference
 from ..data.pictures import Samples
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
@@ -33,7 +34,7 @@ from ..evaluate import measure_all
 from ..fid import feature_extractor
 from ..generator import Generator, load_generator, load_preset, save_generator
 from ..show import image_rows, save_figure
-from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, TEST_PICTURES, Study,
+from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study,
                                  ValidationCurve, judged_sources, open_study, row_status)
 from .runs import PROBE_PAIRS, recheck, restamp, run_rows, six_digits
 from .tables import (across_rows, draw_rows, headline, markdown_table, strips,
@@ -293,7 +294,12 @@ def run_reproduce(args) -> dict:
     "Train and judge the rows of an experiment, or go on with them; or train the shipped weights."
     keep_freed_memory()
     check_device(args.device)
-    if args.experiment == "weights": return run_weights(args)
+    for folder in () if args.show or args.recheck else (args.results, args.runs):
+        if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
+    if args.experiment == "weights":
+        for option in ("data", "root", "rows"):
+            if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
+        return run_weights(args)
     names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
     if unknown := set(names) - set(ROWS):
         raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
@@ -301,6 +307,8 @@ def run_reproduce(args) -> dict:
     if args.root and not args.data: raise UserError("--root: whose folder is it? Give --data, too")
     datas = TABLE1_DATA if args.experiment == "table1" else ("avatars",)
     if args.data: datas = (args.data,)
+    if args.show or args.recheck:                  # else it says, too, what would have been run
+        for data in datas: known_set(data, args.root)
     own = [Study(PRESETS[args.preset], data, args.root, args.results, args.runs, args.steps,
                  args.precision, args.device) for data in datas]
     across = [replace(a, on=b.data) for a in own for b in own if a is not b]
@@ -331,9 +339,10 @@ def run_studies(args, own: list, across: list, names: list):
     if args.steps: command += f" --steps {args.steps}"
     if args.precision != "fp32": command += f" --precision {args.precision}"
     for study in own:
-        say(data_note(study.data))
         if len(own) > 1: open_study(study, study.row_seeds(names, args.seeds))
     for study in own + across:
         if across: say(f"{study.data}, judged on {study.on}" if study.on else study.data)
         run_rows(study, names, args.seeds, f"{command} --seeds {args.seeds}", args.again, say)
-    for study in own: draw_rows(study, names, say)
+    for study in own:
+        draw_rows(study, names, say)
+        say(data_note(study.data))
