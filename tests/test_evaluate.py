@@ -479,6 +479,13 @@ def test_one_pair_has_no_interval(capsys, tmp_path):
     assert " … " not in err and " … " not in (tmp_path / "r.html").read_text()
 
 
+def test_weights_of_two_sizes_are_measured_each_at_its_own(capsys):
+    code, result, err = run(capsys, "--weights", TINY, "--against", TINY.parent / "small", "--n", "2", "--distance", "none")
+    assert code == 0 and "note: ours works at 64², theirs at 96²" in err
+    own = run(capsys, "--weights", TINY.parent / "small", "--n", "2", "--distance", "none")[1]
+    assert result["comparison"]["psnr"]["theirs"] == pytest.approx(own["psnr"])
+
+
 @pytest.mark.parametrize("distance, n", [("frechet", 2), ("kernel", 1)])
 def test_a_crowd_too_small_is_known_before_anything_is_measured(distance, n, monkeypatch, capsys):
     monkeypatch.setattr(ev, "measure", lambda *a, **k: pytest.fail("measured"))

@@ -293,6 +293,19 @@ def test_palettes_are_drawn_anew_and_shared_by_target_and_reference(people):
     assert (torch.corrcoef(pairs.T) - torch.eye(6)).abs().max() < 0.6, "one number serves two purposes"
 
 
+def test_references_come_with_lines_and_without_and_truths_with_them(people, monkeypatch):
+    painted, plain = [], augment.recolour
+    def note(image, sketch, parts, palette, lined=None):
+        painted.append(lined)
+        return plain(image, sketch, parts, palette, lined)
+    monkeypatch.setattr(augment, "recolour", note)
+    crossed = []
+    for step in range(12): crossed += (make_triple(people, range(16), step, 0, POSED.data).parts > 1).flatten(1).any(1).tolist()
+    lined = torch.cat(painted[1::2])
+    assert painted[::2] == [None] * 12 and 0.4 < lined.float().mean() < 0.6
+    assert len({tuple(x.tolist()) for x in painted[1::2]}) == 12 and abs(np.corrcoef(lined, crossed)[0, 1]) < 0.3
+
+
 def test_only_cross_samples_feel_part_loss_and_only_the_others_eq6(people):
     "Sample by sample: where one of the two terms is zero, the other one is not."
     triple = make_triple(people, range(12), 0, 0, change(POSED, model_positions=8).data)

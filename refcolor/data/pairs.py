@@ -276,6 +276,7 @@ def open_sources(
     skip_bad: bool = False,         # leave out unreadable pictures
 ) -> list:
     "The sources that a user names; raises `UserError`."
+    if sketches and root: raise UserError("--root goes with --data, not with --sketches")
     if sketches:
         if not references and not truths:
             raise UserError("--sketches needs --references DIR (without a true answer), "

@@ -296,7 +296,10 @@ def run_reproduce(args) -> dict:
     check_device(args.device)
     for folder in () if args.show or args.recheck else (args.results, args.runs):
         if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
-    if args.experiment == "weights": return run_weights(args)
+    if args.experiment == "weights":
+        for option in ("data", "root", "rows"):
+            if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
+        return run_weights(args)
     names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
     if unknown := set(names) - set(ROWS):
         raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
