@@ -220,7 +220,8 @@ class Learner:
                 loss, scores = discriminator_loss(D, part, fake, self.preset.train.gan_mode)
             (loss / len(parts)).backward()
             logs.append({"loss/adv_d": loss.detach()} | scores)
-        return _mean_of(logs) | {"norm/discriminator": self.descend(D, self.opt_d)}
+        return _mean_of(logs) | {
+            "norm/discriminator": self.descend(D, self.opt_d, self.preset.train.clip_d)}
 
     def generator_step(self, parts: list, outputs: list | None, measure: bool) -> dict:
         "One step of G against the D of now; returns all terms and its gradient's norm, each ()."
@@ -233,7 +234,8 @@ class Learner:
             (total_loss(terms, weights) / len(parts)).backward()
             names = {k: "adv_g" if k == "adv" else k for k in terms}     # D has one, too: adv_d
             logs.append({f"loss/{names[k]}": v.detach() for k, v in terms.items()} | norms)
-        return _mean_of(logs) | {"norm/generator": self.descend(self.generator, self.opt_g)}
+        clip = self.preset.train.clip_g
+        return _mean_of(logs) | {"norm/generator": self.descend(self.generator, self.opt_g, clip)}
 
     def losses(self, part: Triple, fake: Tensor, logits: Tensor | None) -> tuple:
         "The terms of Eq. 11, each (), and their λ now; D is frozen."
@@ -245,15 +247,18 @@ class Learner:
                                      (part.parts, part.reference_parts))
         return terms, faded_lambdas(t, self.steps_done, self.phi.name)
 
-    def descend(self, network: nn.Module, optimizer) -> Tensor:
-        "Average the gradients over the processes, take the step; returns the gradient's norm."
+    def descend(self, network: nn.Module, optimizer, clip: float) -> Tensor:
+        "Average the gradients over the processes, take the step; returns the norm, unclipped."
         grads = [p.grad for p in network.parameters() if p.grad is not None]
         if self.processes.num_processes > 1:
             flat = reduce(torch.cat([g.flatten() for g in grads]), "mean")      # one message
             for g, mean in zip(grads, flat.split([g.numel() for g in grads])):
                 g.copy_(mean.view_as(g))
+        norm = torch.nn.utils.get_total_norm(grads)
+        # one wild batch would throw a decoder without norms where no gradient brings it back from
+        if clip: torch.nn.utils.clip_grads_with_norm_(network.parameters(), clip, norm)
         optimizer.step()
-        return torch.nn.utils.get_total_norm(grads)
+        return norm
 
     def over_processes(self, log: dict) -> dict:
         "Mean over the processes, as floats."
