@@ -231,6 +231,7 @@ class Learner:
             fake, logits = outputs[i] if outputs else self.paint(part)
             terms, weights = self.losses(part, fake, logits)
             norms = gradient_norms(terms, weights, fake, logits) if measure else {}
+            if measure: norms["fake/std"] = fake.detach().std((2, 3)).mean()
             (total_loss(terms, weights) / len(parts)).backward()
             names = {k: "adv_g" if k == "adv" else k for k in terms}     # D has one, too: adv_d
             logs.append({f"loss/{names[k]}": v.detach() for k, v in terms.items()} | norms)
@@ -270,6 +271,8 @@ class Learner:
         "Raise `Diverged` and name the first value that cannot be right."
         # a healthy loss stays below 1,000; a norm only has to be finite
         bad = [k for k, v in log.items() if not abs(v) < (1e6 if k.startswith("loss/") else np.inf)]
+        # pictures of one colour have no gradient through tanh: they stay so
+        if log.get("fake/std", 1) < 1e-4: bad.append("fake/std")
         if not bad: return
         raise Diverged(f"step {self.steps_done}: {bad[0]} is {log[bad[0]]:g}; {self.last_good()}. "
                        "Try a lower learning rate")
