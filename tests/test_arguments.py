@@ -70,6 +70,11 @@ def test_a_typo_is_named_with_what_was_meant(typed, said, place, capsys):
     assert said in refused(capsys, place, *typed)
 
 
+def test_the_largest_seed_is_one(place):
+    assert main(["train", "--steps", "1", "--batch", "2", "--seed", str(2 ** 63 - 1), "--out", "run"]) == 0
+    assert json.loads(Path("run/config.json").read_text())["seed"] == 2 ** 63 - 1
+
+
 def test_what_is_no_typo_is_no_typo(place, capsys):
     "Abbreviations, values after =, negative numbers, and the spellings of half the world."
     parse = make_parser().parse_args
@@ -90,6 +95,13 @@ def test_each_help_has_an_example_that_works(name, place, capsys):
     for line in lines:
         assert line.startswith(f"refcolor {name}"), line
         assert make_parser().parse_args(shlex.split(line)[1:]).run == parser.get_default("run")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["colorize", "--help"], ["data", "show", "-h"]])
+def test_help_and_version_succeed(words, capsys):
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert out and not err
 
 
 def test_no_example_is_of_no_command():
@@ -200,6 +212,13 @@ def test_what_cannot_be_written_is_known_before_the_work(words, said, place, cap
     assert said.format(nowhere=nowhere) in refused(capsys, place, *words.format(nowhere=nowhere).split())
 
 
+def test_a_table_is_read_where_nothing_can_be_written(place, monkeypatch, capsys):
+    def refuse(dir): raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(arguments.tempfile, "TemporaryFile", refuse)
+    assert "results cannot write in" in refused(capsys, place, *"reproduce triplet --results results".split(), at_once=False)
+    assert main("reproduce triplet --show --results results".split()) == 0 and "not run" in capsys.readouterr().err
+
+
 def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     before = {p: p.stat().st_mtime_ns for p in [place, *place.rglob("*")] if p.is_file()}
     for name, folder in (("new/deep/a.png", False), ("line.png", False), ("new/deep", True), ("pictures", True), ("pictures", None), ("line.png", None), ("new", None)):
@@ -219,6 +238,8 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("reproduce triplet --device meta", "--device meta"), ("train --data folder --root {long} --out run", "File name too long"),
     ("train --data folder:{long} --root pictures --out run", "no folder of sketches"), ("train --root pictures --out run", "'avatars' is drawn and has no --root"),
     ("evaluate --weights {tiny} --root pictures", "is drawn and has no --root"), ("data check openmoji --root pictures", "is drawn"),
+    ("evaluate --weights {tiny} --sketches pictures --truths pictures --root pictures", "--root goes with --data"),
+    ("reproduce weights --data folder", "--data goes with rows"), ("reproduce weights --rows full", "--rows goes with rows"),
     ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
     ("train --data avatar --out run", "unknown data set 'avatar'"), ("reproduce triplet --show --data nope", "unknown data set 'nope'"),
     ("reproduce triplet --recheck --data nope", "unknown data set 'nope'"), ("reproduce triplet --show --data folder --root nowhere", "no such folder"),

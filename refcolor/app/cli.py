@@ -118,7 +118,8 @@ def make_parser() -> Parser:
     add("--out", to_write(".onnx"), ".onnx file to write", required=True)
 
     add = command("app.report:run_evaluate", "Measure weights against the truth, part by part, "
-                  "straight and posed, and as a crowd; nothing is changed.", "--weights", "--data", "--root")
+                  "straight and posed, and as a crowd; nothing is changed.", "--weights", "--data",
+                  "--root")
     add("--against", path, "other weights, on the same pairs")
     add("--sketches", path, "instead of --data: a folder, …")
     add("--references", path, "… one of as many references, …")
@@ -142,9 +143,10 @@ def make_parser() -> Parser:
     add = command("study.ship:run_reproduce", "Train and judge the rows of an experiment, or go on "
                   "with them; or train the shipped weights.",
                   "--preset", "--root", "--precision", "--device")
-    add("experiment", None, "which rows; weights: the ones that the package ships",
-        choices=["triplet", "augmentation", "table2", "fig8", "modules", "alignment", "tint",
-                 "table1", "departures", "weights"])
+    studies = ["triplet", "augmentation", "table2", "fig8", "modules", "alignment", "tint",
+               "table1", "departures", "weights"]
+    add("experiment", None, f"which rows: {', '.join(studies)} (those that the package ships)",
+        choices=studies, metavar="EXPERIMENT")
     add("--seeds", whole(1, FEW), "runs of each row: seeds from 0 on", default=3)
     add("--stage", whole(1, FEW), "of weights: 1 begins anew, the next ones go on from the "
         "packaged weights", default=1)

@@ -307,7 +307,8 @@ def run_colorize(args) -> dict:
         return said | {"size": list(result.size)}
     written = len(left) - len(failed)
     and_kept = f", kept {len(kept)} that exist (--force overwrites)" if kept else ""
-    say(f"wrote {written} pictures into {args.out}{and_kept}, weights: {which}")
+    say(f"wrote {written} picture{'s' * (written != 1)} into {args.out}{and_kept}, "
+        f"weights: {which}")
     said |= {"written": written, "kept": len(kept), "failed": failed}
     if failed: raise UserError(f"{len(failed)} of {len(left)} sketches could not be coloured", said)
     return said

@@ -90,8 +90,9 @@ class Posed:
             if x.ndim == 4: return warp(x, grid, "white")
             found = F.grid_sample(x[:, None].float(), grid, "nearest", "zeros", align_corners=False)
             return found[:, 0].to(x.dtype)
-        return Pairs(moved(p.sketch, here), moved(p.reference, there), moved(p.truth, here),
-                     moved(p.parts, here), moved(p.reference_parts, there), real=moved(p.real, here))
+        return Pairs(moved(p.sketch, here), moved(p.reference, there),
+                     *(moved(x, here) for x in (p.truth, p.parts)),
+                     moved(p.reference_parts, there), real=moved(p.real, here))
 
 # %% ../../nbs/data/pairs.ipynb #7d6b9846
 class SelfReference:
@@ -275,6 +276,7 @@ def open_sources(
     skip_bad: bool = False,         # leave out unreadable pictures
 ) -> list:
     "The sources that a user names; raises `UserError`."
+    if sketches and root: raise UserError("--root goes with --data, not with --sketches")
     if sketches:
         if not references and not truths:
             raise UserError("--sketches needs --references DIR (without a true answer), "
