@@ -293,6 +293,19 @@ def test_palettes_are_drawn_anew_and_shared_by_target_and_reference(people):
     assert (torch.corrcoef(pairs.T) - torch.eye(6)).abs().max() < 0.6, "one number serves two purposes"
 
 
+def test_references_come_with_lines_and_without_and_truths_with_them(people, monkeypatch):
+    painted, plain = [], augment.recolour
+    def note(image, sketch, parts, palette, lined=None):
+        painted.append(lined)
+        return plain(image, sketch, parts, palette, lined)
+    monkeypatch.setattr(augment, "recolour", note)
+    crossed = []
+    for step in range(12): crossed += (make_triple(people, range(16), step, 0, POSED.data).parts > 1).flatten(1).any(1).tolist()
+    lined = torch.cat(painted[1::2])
+    assert painted[::2] == [None] * 12 and 0.4 < lined.float().mean() < 0.6
+    assert len({tuple(x.tolist()) for x in painted[1::2]}) == 12 and abs(np.corrcoef(lined, crossed)[0, 1]) < 0.3
+
+
 def test_only_cross_samples_feel_part_loss_and_only_the_others_eq6(people):
     "Sample by sample: where one of the two terms is zero, the other one is not."
     triple = make_triple(people, range(12), 0, 0, change(POSED, model_positions=8).data)
@@ -603,6 +616,21 @@ def test_a_step_equals_the_flat_loop(usual, gan_mode, accumulate, people):
     assert 1 / 10 < t.ema < 4 / 13 and learner.steps_done == 4
 
 
+def test_a_clipped_gradient_keeps_its_direction_and_the_log_tells_its_length(people):
+    "And one that is short enough stays as it is."
+    plain, clipped, wide = (Learner(change(SMALLEST, train_clip_g=g, train_clip_d=d), people) for g, d in ((0., 0.), (0.5, 0.1), (1e6, 1e6)))
+    logs = [learner.step() for learner in (plain, clipped, wide)]
+    assert_same(gradients(wide.generator), gradients(plain.generator), "G")
+    for name, network, limit in (("discriminator", "discriminator", 0.1), ("generator", "generator", 0.5)):
+        norm = logs[0][f"norm/{name}"]
+        assert norm > limit
+        if network == "discriminator":      # G's own gradient depends on D's step
+            assert logs[1][f"norm/{name}"] == pytest.approx(norm, rel=1e-5)
+            assert_same(gradients(getattr(clipped, network)), {k: g * limit / norm for k, g in gradients(getattr(plain, network)).items()}, name)
+        length = torch.cat([g.flatten() for g in gradients(getattr(clipped, network)).values()]).norm()
+        assert length.item() == pytest.approx(limit, rel=1e-3)
+
+
 # --- every field of a preset ---
 
 class OtherFeatures(nn.Module):
@@ -683,6 +711,8 @@ SHOWS = {
     "train.lr_d": (1e-3, 0, "D"),
     "train.lr_decay": (0.25, 3, "D"),                  # of 8 steps: slower after the second
     "train.warmup": (2, 0, "D"),
+    "train.clip_g": (1e-3, 0, "gradient of G"),
+    "train.clip_d": (1e-3, 0, "gradient of D"),
     "train.betas": ((0.5, 0.95), 0, "Adam of D"),      # the first step itself is the gradient's sign
     "train.gan_mode": ("vanilla", 0, "loss/adv_d"),
     "train.features": ("vgg19", 0, "loss/perc"),

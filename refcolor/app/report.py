@@ -203,7 +203,8 @@ def run_evaluate(args) -> dict:
         if world > 1: say(f"{world} processes share the pairs")
     def measured(k):
         generator = load_generator(given[k]).to(device)
-        return generator, measure_all(generator, sources[sizes[k]], extractor, args.distance, True)
+        found = measure_all(generator, sources[sizes[k]], extractor, args.distance, flow=True)
+        return generator, found
     generator, ours = measured(0)
     result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
     generators, comparison = [generator], None

@@ -88,7 +88,7 @@ UNSEEN_DATA = ("big-ears", "dylan")     # artists that no training saw
 # SMALL's networks at 96², half its batch; figures also smaller than the ruler's, lines also worn
 SHIPPED = replace(SMALL, name="SMALL at 96", model=replace(SMALL.model, size=96),
                   data=replace(SMALL.data, characters=1_500, scale=0.4, wear=0.5),
-                  train=replace(SMALL.train, batch=8, steps=8_000, lr_g=5e-4, lr_d=5e-4))
+                  train=replace(SMALL.train, batch=8, steps=5_000, lr_g=4e-4, lr_d=3e-4))
 SHARES = {"avatars": 1_500, "adventurer": 1_500, "avataaars": 1_500, "personas": 1_500,
           "miniavs": 1_500, "openmoji:people,animals": 1_000}          # pictures of each set
 SHIP_ROOTS = ("study.ship",)
@@ -100,7 +100,7 @@ def stage_preset(
     steps: int | None = None,  # instead of the preset's
 ) -> Preset:
     "What a stage trains with: the later ones go on, so they start gently and with smaller steps."
-    later = dict(lr_g=3e-4, lr_d=3e-4, warmup=200) if stage > 1 else {}
+    later = dict(lr_g=2e-4, lr_d=2e-4, warmup=200) if stage > 1 else {}
     train = replace(SHIPPED.train, steps=steps or SHIPPED.train.steps, **later)
     return replace(SHIPPED, train=train)
 
