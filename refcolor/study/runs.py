@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from ..augment import make_triple
 from ..core import code_digest, preset_from_dict, processor, save_result, write_atomically
 from ..data.characters import STYLES
 from ..data.pairs import CrossReference
@@ -29,9 +28,9 @@ from ..engine.checkpoints import checkpoints
 from ..generator import load_generator, save_generator
 from ..show import progress
 from .rows import (CURVE, ROOTS, ROWS, Study, Untrained, ValidationCurve,
-                                 attention_entropy, branch_conflict, judge_row, open_study,
-                                 wrong_loss)
-from ..train import Diverged, Learner, batch_index, faded_lambdas, learning_rates
+                                 ShuffledBatches, attention_entropy, branch_conflict,
+                                 gram_regularised, judge_row, open_study, wrong_loss)
+from ..train import Diverged, Learner, faded_lambdas, learning_rates
 
 # %% ../../nbs/study/runs.ipynb #53bb69a4
 def row_learner(
@@ -39,10 +38,13 @@ def row_learner(
     dataset,        # to train on
     **more,         # of `Learner`
 ) -> Learner:
-    "A row's learner, with the L_tr that it trains by."
-    mutant = ROWS[name].mutant
+    "A row's learner, with the L_tr and the references that it trains by."
+    row = ROWS[name]
     learner = Learner(study.row_preset(name), dataset, seed=seed, precision=study.precision, **more)
-    if mutant: learner.correspondence_loss = wrong_loss(mutant, learner.generator)
+    if row.mutant: learner.correspondence_loss = wrong_loss(row.mutant, learner.generator)
+    if row.extra == "gram": learner.correspondence_loss = gram_regularised(learner.generator)
+    if row.extra == "shuffle":
+        learner.batches = ShuffledBatches(dataset, learner.preset, seed, *learner.batches.split)
     return learner
 
 
@@ -75,8 +77,7 @@ def training_probe(study: Study, name: str, seed: int, dataset) -> dict:   # to 
     "The first steps of a row in numbers."
     learner = row_learner(study, name, seed, dataset, device="cpu")
     t, losses = learner.preset.train, defaultdict(list)
-    index, late = batch_index(len(dataset), t.batch, 0, seed), t.steps * 3 // 4
-    triple = make_triple(dataset, index, 0, seed, learner.preset.data)
+    (triple,), late = learner.batches[0], t.steps * 3 // 4
     with contextlib.suppress(Diverged):
         for _ in range(PROBE_STEPS):
             for key, value in learner.step().items():
@@ -139,7 +140,7 @@ def run_row(
     try: held = lock.acquire(timeout=0)
     except Timeout: return False
     with held:
-        metrics = {"mutant": row.mutant, "precision": study.precision}
+        metrics = {"mutant": row.mutant, "extra": row.extra, "precision": study.precision}
         preset, seconds, device, training = study.row_preset(name), 0., "cpu", None
         try:
             if row.untrained: generator = Untrained(row.untrained, preset.model)
