@@ -276,8 +276,7 @@ def measure(
     rank, world = state.process_index, state.num_processes
     starts, rows = range(0, source.n, batch), []
     for start in progress(starts[rank::world], "evaluating"):
-        index = list(range(start, min(start + batch, source.n)))
-        pairs = source.batch(index)
+        pairs = source.batch(list(range(start, min(start + batch, source.n))))
         rows.append((start, *_measure(generator, pairs, source, extractor, lpips, flow)))
     if world > 1:
         from accelerate.utils import gather_object

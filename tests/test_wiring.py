@@ -642,6 +642,21 @@ def test_a_step_equals_the_flat_loop(usual, gan_mode, accumulate, people):
     assert 1 / 10 < t.ema < 4 / 13 and learner.steps_done == 4
 
 
+def test_a_clipped_gradient_keeps_its_direction_and_the_log_tells_its_length(people):
+    "And one that is short enough stays as it is."
+    plain, clipped, wide = (Learner(change(SMALLEST, train_clip_g=g, train_clip_d=d), people) for g, d in ((0., 0.), (0.5, 0.1), (1e6, 1e6)))
+    logs = [learner.step() for learner in (plain, clipped, wide)]
+    assert_same(gradients(wide.generator), gradients(plain.generator), "G")
+    for name, network, limit in (("discriminator", "discriminator", 0.1), ("generator", "generator", 0.5)):
+        norm = logs[0][f"norm/{name}"]
+        assert norm > limit
+        if network == "discriminator":      # G's own gradient depends on D's step
+            assert logs[1][f"norm/{name}"] == pytest.approx(norm, rel=1e-5)
+            assert_same(gradients(getattr(clipped, network)), {k: g * limit / norm for k, g in gradients(getattr(plain, network)).items()}, name)
+        length = torch.cat([g.flatten() for g in gradients(getattr(clipped, network)).values()]).norm()
+        assert length.item() == pytest.approx(limit, rel=1e-3)
+
+
 # --- every field of a preset ---
 
 class OtherFeatures(nn.Module):
@@ -722,6 +737,8 @@ SHOWS = {
     "train.lr_d": (1e-3, 0, "D"),
     "train.lr_decay": (0.25, 3, "D"),                  # of 8 steps: slower after the second
     "train.warmup": (2, 0, "D"),
+    "train.clip_g": (1e-3, 0, "gradient of G"),
+    "train.clip_d": (1e-3, 0, "gradient of D"),
     "train.betas": ((0.5, 0.95), 0, "Adam of D"),      # the first step itself is the gradient's sign
     "train.gan_mode": ("vanilla", 0, "loss/adv_d"),
     "train.features": ("vgg19", 0, "loss/perc"),

@@ -184,7 +184,7 @@ def html_report(
 
 # %% ../../nbs/app/report.ipynb #a65ba391
 def run_evaluate(args) -> dict:
-    "Measure weights against the truth, part by part, and as a crowd; nothing is changed."
+    "Measure weights part by part, straight and posed, and as a crowd; nothing is changed."
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
     sizes = [load_preset(path).model.size for path in given]       # mistakes first, then work
@@ -203,7 +203,8 @@ def run_evaluate(args) -> dict:
         if world > 1: say(f"{world} processes share the pairs")
     def measured(k):
         generator = load_generator(given[k]).to(device)
-        return generator, measure_all(generator, sources[sizes[k]], extractor, args.distance, True)
+        found = measure_all(generator, sources[sizes[k]], extractor, args.distance, flow=True)
+        return generator, found
     generator, ours = measured(0)
     result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
     generators, comparison = [generator], None

@@ -90,8 +90,9 @@ class Posed:
             if x.ndim == 4: return warp(x, grid, "white")
             found = F.grid_sample(x[:, None].float(), grid, "nearest", "zeros", align_corners=False)
             return found[:, 0].to(x.dtype)
-        return Pairs(moved(p.sketch, here), moved(p.reference, there), moved(p.truth, here),
-                     moved(p.parts, here), moved(p.reference_parts, there), real=moved(p.real, here))
+        return Pairs(moved(p.sketch, here), moved(p.reference, there),
+                     *(moved(x, here) for x in (p.truth, p.parts)),
+                     moved(p.reference_parts, there), real=moved(p.real, here))
 
 # %% ../../nbs/data/pairs.ipynb #7d6b9846
 class SelfReference:
