@@ -117,9 +117,8 @@ def make_parser() -> Parser:
                   "PyTorch.", "--weights")
     add("--out", to_write(".onnx"), ".onnx file to write", required=True)
 
-    add = command("app.report:run_evaluate", "Measure weights against the truth, part by part, "
-                  "straight and posed, and as a crowd; nothing is changed.", "--weights", "--data",
-                  "--root")
+    add = command("app.report:run_evaluate", "Measure weights part by part, straight and "
+                  "posed, and as a crowd; nothing is changed.", "--weights", "--data", "--root")
     add("--against", path, "other weights, on the same pairs")
     add("--sketches", path, "instead of --data: a folder, …")
     add("--references", path, "… one of as many references, …")

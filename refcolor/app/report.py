@@ -184,7 +184,7 @@ def html_report(
 
 # %% ../../nbs/app/report.ipynb #a65ba391
 def run_evaluate(args) -> dict:
-    "Measure weights against the truth, part by part, and as a crowd; nothing is changed."
+    "Measure weights part by part, straight and posed, and as a crowd; nothing is changed."
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
     sizes = [load_preset(path).model.size for path in given]       # mistakes first, then work
