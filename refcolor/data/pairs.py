@@ -69,7 +69,8 @@ class CrossReference:
         a, b = self.a[index], self.b[index]
         A, B = (self.dataset.batch(i) for i in (a, b))
         if not self.known: return Pairs(A.sketch, B.image, real=A.image)
-        return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), A.parts, B.parts)
+        parts, there = (self.dataset.whole[x.parts.long()] for x in (A, B))
+        return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), parts, there)
 
 # %% ../../nbs/data/pairs.ipynb #69971352
 class Posed:
