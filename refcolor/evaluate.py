@@ -186,7 +186,7 @@ def bootstrap_interval(
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple | None:     # (low, high)
-    "The 95 % bootstrap interval of `mean_of`; None for one pair, which has no spread."
+    "The 95 % bootstrap interval of `mean_of` over pairs; None for one pair: it has no spread."
     values = np.asarray(values, dtype=float).reshape(len(values), -1)
     values = values[~np.isnan(values).all(1)]
     values = values[:, ~np.isnan(values).all(0)]

@@ -28,6 +28,7 @@ from refcolor.scft import SCFT
 from refcolor.show import image_rows
 from refcolor.sketch import SIGMA_RANGE, xdog
 from refcolor.study import rows
+from refcolor.study.ship import Mixed
 from refcolor.train import Learner, TrainingBatches, batch_index, discriminator_loss, make_triple
 
 # small enough for a step in 30 ms; no number is a default of some function, so that one that is not passed on shows
@@ -318,6 +319,31 @@ def test_only_cross_samples_feel_part_loss_and_only_the_others_eq6(people):
     whole, first, second = (torch.autograd.grad(x, logits)[0] for x in (tr, by_eq6, by_parts))
     torch.testing.assert_close(whole, first + second, atol=1e-6, rtol=1e-3)
     assert torch.equal(first.flatten(1).any(1), ~cross) and torch.equal(second.flatten(1).any(1), cross)
+
+
+def test_in_a_mixture_each_drawing_keeps_to_its_own_set():
+    "Its pictures and parts, a partner of the same set, a palette for the labels of that set, from its own random numbers."
+    class Set(Positions):
+        def __init__(self, first, n, labels): self.first, self.n, self.labels = first, n, labels
+        def mark(self, i): return super().mark(self.first + i)
+        def partners(self, index, noise):
+            assert (np.asarray(index) < self.n).all()
+            return (np.asarray(index) + 1 + ((noise.numpy() + 1) / 2 * (self.n - 1)).astype(int)) % self.n
+        def palettes(self, index, noise): return noise.view(len(noise), -1, 3)[:, :self.labels] + torch.as_tensor(index).view(-1, 1, 1) / 100
+    sets = [Set(0, 5, 4), Set(5, 8, 2), Set(13, 3, 6)]
+    mixed, starts, crossed = Mixed(sets), np.array([0, 5, 13, 16]), 0
+    for step in range(4):
+        index = np.random.default_rng(step).permutation(16)[:12]
+        triple, noise = make_triple(mixed, index, step, 0, POSED.data), torch.rand(12, 18) * 2 - 1
+        for k, i in enumerate(index.tolist()):
+            own, other = Page(triple.target[k]), Page(triple.reference[k])
+            assert own.index == i and sum(starts <= i) == sum(starts <= other.index)
+            crossed += other.index != i
+        palettes = mixed.palettes(index, noise)
+        for k, i in enumerate(index.tolist()):
+            of = sum(starts <= i) - 1
+            assert torch.equal(palettes[k, :sets[of].labels], sets[of].palettes([i - starts[of]], noise[k:k + 1])[0])
+    assert crossed > 8
 
 
 def test_files_are_posed_with_the_lines_of_their_own_colours(photographs, monkeypatch):

@@ -28,7 +28,7 @@ from ..show import image_rows
 def table_rows(result: dict) -> list:
     "What `evaluate` returned, as rows of text: metric, mean, interval, what the baselines reach."
     measured = [b for b in BASELINES if any(f"{b}_{key}" in result for key in result)]
-    rows = [("metric", "mean", "95 % interval", *measured)]
+    rows = [("metric", "mean", "95 %, over pairs", *measured)]
     number = lambda v: f"{v:.3f}" if isinstance(v, float) else ""
     of_baselines = {f"{b}_{key}" for b in measured for key in result}
     for key, value in result.items():
@@ -67,7 +67,7 @@ def metrics_table(result: dict) -> str:
 def comparison_rows(comparison: dict) -> list:
     "What `compare` returned, as rows of text."
     columns = "ours", "theirs", "difference"
-    return [("metric", *columns, "95 % interval")] + [
+    return [("metric", *columns, "95 %, over pairs")] + [
         (name, *(f"{row[k]:.3f}" for k in columns), _interval(row.get("ci")))
         for name, row in sorted(comparison.items())]
 
