@@ -186,7 +186,7 @@ def bootstrap_interval(
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple | None:     # (low, high)
-    "The 95 % bootstrap interval of `mean_of`; None for one pair, which has no spread."
+    "The 95 % bootstrap interval of `mean_of` over pairs; None for one pair: it has no spread."
     values = np.asarray(values, dtype=float).reshape(len(values), -1)
     values = values[~np.isnan(values).all(1)]
     values = values[:, ~np.isnan(values).all(0)]
@@ -276,8 +276,7 @@ def measure(
     rank, world = state.process_index, state.num_processes
     starts, rows = range(0, source.n, batch), []
     for start in progress(starts[rank::world], "evaluating"):
-        index = list(range(start, min(start + batch, source.n)))
-        pairs = source.batch(index)
+        pairs = source.batch(list(range(start, min(start + batch, source.n))))
         rows.append((start, *_measure(generator, pairs, source, extractor, lpips, flow)))
     if world > 1:
         from accelerate.utils import gather_object

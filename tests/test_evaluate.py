@@ -20,6 +20,7 @@ from refcolor.app.cli import main
 from refcolor.core import UserError, uniform
 from refcolor.show import to_image
 from refcolor.sketch import xdog
+from refcolor.data import pairs as data_pairs
 from refcolor.data.datasets import open_dataset
 from refcolor.data.pairs import PARTS, CrossReference, Pairs, Posed, Subset, open_sources, registered, sources_of
 from refcolor.engine.features import ALEXNET_FILE, lpips_network
@@ -358,6 +359,14 @@ def test_sources_of_a_generated_set_are_straight_posed_and_its_own():
     assert [s.prefix for s in sources_of(Photos(dataset, range(8)), 8)] == ["", "self_"], "posed without a true answer"
 
 
+@pytest.mark.parametrize("data, n", [("avatars", None), ("openmoji", 1024), ("openmoji:people", 1024)])
+def test_of_emoji_enough_are_opened_to_find_people(data, n, monkeypatch):
+    asked, avatars = [], open_dataset("avatars", None, "valid", 64, 32)
+    monkeypatch.setattr(data_pairs, "open_dataset", lambda *a, **k: (asked.append((*a, k)), avatars)[1])
+    open_sources(data, 64, 8)
+    assert asked == [(data, None, "test", 64, n, {"strict": True})]
+
+
 def test_paper_error_is_that_of_a_loop_over_the_background():
     rng = np.random.default_rng(0)
     fake, truth = (torch.from_numpy(rng.uniform(-1, 1, (4, 3, 6, 5))).float() for _ in range(2))
@@ -451,7 +460,7 @@ def test_one_table_json_and_a_report(weights, tmp_path, capsys):
     assert row["difference"] == pytest.approx(row["ours"] - row["theirs"]) and row["ci"][0] > 0
     text = page.read_text(encoding="utf-8")
     # the worst and best eight, straight and posed
-    assert text.count("<figure>") == 32 == text.count("data:image/png;base64,")
+    assert text.count("<figure>") == 32 == len(set(re.findall(r'src="data:image/png;base64,[^"]*"', text))), "all sixteen pairs, twice"
     assert [text.count(f"pairs by {p}region_error</h2>") for p in ("", "posed_", "self_")] == [2, 2, 0]
     assert "posed_…: sketch and reference each" in err and "posed_…" in text
     assert "CC BY 4.0" in text and "theirs" in text

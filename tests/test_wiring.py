@@ -28,6 +28,7 @@ from refcolor.scft import SCFT
 from refcolor.show import image_rows
 from refcolor.sketch import SIGMA_RANGE, xdog
 from refcolor.study import rows
+from refcolor.study.ship import Mixed
 from refcolor.train import Learner, TrainingBatches, batch_index, discriminator_loss, make_triple
 
 # small enough for a step in 30 ms; no number is a default of some function, so that one that is not passed on shows
@@ -293,6 +294,19 @@ def test_palettes_are_drawn_anew_and_shared_by_target_and_reference(people):
     assert (torch.corrcoef(pairs.T) - torch.eye(6)).abs().max() < 0.6, "one number serves two purposes"
 
 
+def test_references_come_with_lines_and_without_and_truths_with_them(people, monkeypatch):
+    painted, plain = [], augment.recolour
+    def note(image, sketch, parts, palette, lined=None):
+        painted.append(lined)
+        return plain(image, sketch, parts, palette, lined)
+    monkeypatch.setattr(augment, "recolour", note)
+    crossed = []
+    for step in range(12): crossed += (make_triple(people, range(16), step, 0, POSED.data).parts > 1).flatten(1).any(1).tolist()
+    lined = torch.cat(painted[1::2])
+    assert painted[::2] == [None] * 12 and 0.4 < lined.float().mean() < 0.6
+    assert len({tuple(x.tolist()) for x in painted[1::2]}) == 12 and abs(np.corrcoef(lined, crossed)[0, 1]) < 0.3
+
+
 def test_only_cross_samples_feel_part_loss_and_only_the_others_eq6(people):
     "Sample by sample: where one of the two terms is zero, the other one is not."
     triple = make_triple(people, range(12), 0, 0, change(POSED, model_positions=8).data)
@@ -305,6 +319,31 @@ def test_only_cross_samples_feel_part_loss_and_only_the_others_eq6(people):
     whole, first, second = (torch.autograd.grad(x, logits)[0] for x in (tr, by_eq6, by_parts))
     torch.testing.assert_close(whole, first + second, atol=1e-6, rtol=1e-3)
     assert torch.equal(first.flatten(1).any(1), ~cross) and torch.equal(second.flatten(1).any(1), cross)
+
+
+def test_in_a_mixture_each_drawing_keeps_to_its_own_set():
+    "Its pictures and parts, a partner of the same set, a palette for the labels of that set, from its own random numbers."
+    class Set(Positions):
+        def __init__(self, first, n, labels): self.first, self.n, self.labels = first, n, labels
+        def mark(self, i): return super().mark(self.first + i)
+        def partners(self, index, noise):
+            assert (np.asarray(index) < self.n).all()
+            return (np.asarray(index) + 1 + ((noise.numpy() + 1) / 2 * (self.n - 1)).astype(int)) % self.n
+        def palettes(self, index, noise): return noise.view(len(noise), -1, 3)[:, :self.labels] + torch.as_tensor(index).view(-1, 1, 1) / 100
+    sets = [Set(0, 5, 4), Set(5, 8, 2), Set(13, 3, 6)]
+    mixed, starts, crossed = Mixed(sets), np.array([0, 5, 13, 16]), 0
+    for step in range(4):
+        index = np.random.default_rng(step).permutation(16)[:12]
+        triple, noise = make_triple(mixed, index, step, 0, POSED.data), torch.rand(12, 18) * 2 - 1
+        for k, i in enumerate(index.tolist()):
+            own, other = Page(triple.target[k]), Page(triple.reference[k])
+            assert own.index == i and sum(starts <= i) == sum(starts <= other.index)
+            crossed += other.index != i
+        palettes = mixed.palettes(index, noise)
+        for k, i in enumerate(index.tolist()):
+            of = sum(starts <= i) - 1
+            assert torch.equal(palettes[k, :sets[of].labels], sets[of].palettes([i - starts[of]], noise[k:k + 1])[0])
+    assert crossed > 8
 
 
 def test_files_are_posed_with_the_lines_of_their_own_colours(photographs, monkeypatch):
@@ -603,6 +642,21 @@ def test_a_step_equals_the_flat_loop(usual, gan_mode, accumulate, people):
     assert 1 / 10 < t.ema < 4 / 13 and learner.steps_done == 4
 
 
+def test_a_clipped_gradient_keeps_its_direction_and_the_log_tells_its_length(people):
+    "And one that is short enough stays as it is."
+    plain, clipped, wide = (Learner(change(SMALLEST, train_clip_g=g, train_clip_d=d), people) for g, d in ((0., 0.), (0.5, 0.1), (1e6, 1e6)))
+    logs = [learner.step() for learner in (plain, clipped, wide)]
+    assert_same(gradients(wide.generator), gradients(plain.generator), "G")
+    for name, network, limit in (("discriminator", "discriminator", 0.1), ("generator", "generator", 0.5)):
+        norm = logs[0][f"norm/{name}"]
+        assert norm > limit
+        if network == "discriminator":      # G's own gradient depends on D's step
+            assert logs[1][f"norm/{name}"] == pytest.approx(norm, rel=1e-5)
+            assert_same(gradients(getattr(clipped, network)), {k: g * limit / norm for k, g in gradients(getattr(plain, network)).items()}, name)
+        length = torch.cat([g.flatten() for g in gradients(getattr(clipped, network)).values()]).norm()
+        assert length.item() == pytest.approx(limit, rel=1e-3)
+
+
 # --- every field of a preset ---
 
 class OtherFeatures(nn.Module):
@@ -683,6 +737,8 @@ SHOWS = {
     "train.lr_d": (1e-3, 0, "D"),
     "train.lr_decay": (0.25, 3, "D"),                  # of 8 steps: slower after the second
     "train.warmup": (2, 0, "D"),
+    "train.clip_g": (1e-3, 0, "gradient of G"),
+    "train.clip_d": (1e-3, 0, "gradient of D"),
     "train.betas": ((0.5, 0.95), 0, "Adam of D"),      # the first step itself is the gradient's sign
     "train.gan_mode": ("vanilla", 0, "loss/adv_d"),
     "train.features": ("vgg19", 0, "loss/perc"),

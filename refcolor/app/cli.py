@@ -119,8 +119,8 @@ def make_parser() -> Parser:
                   "PyTorch.", "--weights")
     add("--out", to_write(".onnx"), ".onnx file to write", required=True)
 
-    add = command("app.report:run_evaluate", "Measure weights against the truth, part by part, "
-                  "straight and posed, and as a crowd; nothing is changed.", "--weights", "--data", "--root")
+    add = command("app.report:run_evaluate", "Measure weights part by part, straight and "
+                  "posed, and as a crowd; nothing is changed.", "--weights", "--data", "--root")
     add("--against", path, "other weights, on the same pairs")
     add("--sketches", path, "instead of --data: a folder, …")
     add("--references", path, "… one of as many references, …")
@@ -151,7 +151,8 @@ def make_parser() -> Parser:
     add("--seeds", whole(1, FEW), "runs of each row: seeds from 0 on", default=3)
     add("--stage", whole(1, FEW), "of weights: 1 begins anew, the next ones go on from the "
         "packaged weights", default=1)
-    add("--data", None, "avatars if not given; for table1 avatars, adventurer, openmoji")
+    add("--data", None, "avatars if not given; for table1 avatars, adventurer, openmoji; "
+        "alignment judges on adventurer, too")
     add("--rows", lambda text: text.split(","), "only these rows", metavar="A,B")
     add("--steps", whole(), "of a row, instead of its own")
     add("--results", in_folder, "folder of the result files", default="nbs/results")

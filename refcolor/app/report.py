@@ -28,7 +28,7 @@ from ..show import image_rows
 def table_rows(result: dict) -> list:
     "What `evaluate` returned, as rows of text: metric, mean, interval, what the baselines reach."
     measured = [b for b in BASELINES if any(f"{b}_{key}" in result for key in result)]
-    rows = [("metric", "mean", "95 % interval", *measured)]
+    rows = [("metric", "mean", "95 %, over pairs", *measured)]
     number = lambda v: f"{v:.3f}" if isinstance(v, float) else ""
     of_baselines = {f"{b}_{key}" for b in measured for key in result}
     for key, value in result.items():
@@ -67,7 +67,7 @@ def metrics_table(result: dict) -> str:
 def comparison_rows(comparison: dict) -> list:
     "What `compare` returned, as rows of text."
     columns = "ours", "theirs", "difference"
-    return [("metric", *columns, "95 % interval")] + [
+    return [("metric", *columns, "95 %, over pairs")] + [
         (name, *(f"{row[k]:.3f}" for k in columns), _interval(row.get("ci")))
         for name, row in sorted(comparison.items())]
 
@@ -184,7 +184,7 @@ def html_report(
 
 # %% ../../nbs/app/report.ipynb #a65ba391
 def run_evaluate(args) -> dict:
-    "Measure weights against the truth, part by part, and as a crowd; nothing is changed."
+    "Measure weights part by part, straight and posed, and as a crowd; nothing is changed."
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
     sizes = [load_preset(path).model.size for path in given]       # mistakes first, then work
@@ -203,7 +203,8 @@ def run_evaluate(args) -> dict:
         if world > 1: say(f"{world} processes share the pairs")
     def measured(k):
         generator = load_generator(given[k]).to(device)
-        return generator, measure_all(generator, sources[sizes[k]], extractor, args.distance, True)
+        found = measure_all(generator, sources[sizes[k]], extractor, args.distance, flow=True)
+        return generator, found
     generator, ours = measured(0)
     result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
     generators, comparison = [generator], None

@@ -69,7 +69,8 @@ class CrossReference:
         a, b = self.a[index], self.b[index]
         A, B = (self.dataset.batch(i) for i in (a, b))
         if not self.known: return Pairs(A.sketch, B.image, real=A.image)
-        return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), A.parts, B.parts)
+        parts, there = (self.dataset.whole[x.parts.long()] for x in (A, B))
+        return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), parts, there)
 
 # %% ../../nbs/data/pairs.ipynb #69971352
 class Posed:
@@ -90,8 +91,9 @@ class Posed:
             if x.ndim == 4: return warp(x, grid, "white")
             found = F.grid_sample(x[:, None].float(), grid, "nearest", "zeros", align_corners=False)
             return found[:, 0].to(x.dtype)
-        return Pairs(moved(p.sketch, here), moved(p.reference, there), moved(p.truth, here),
-                     moved(p.parts, here), moved(p.reference_parts, there), real=moved(p.real, here))
+        return Pairs(moved(p.sketch, here), moved(p.reference, there),
+                     *(moved(x, here) for x in (p.truth, p.parts)),
+                     moved(p.reference_parts, there), real=moved(p.real, here))
 
 # %% ../../nbs/data/pairs.ipynb #7d6b9846
 class SelfReference:

@@ -34,11 +34,11 @@ from ..evaluate import measure_all
 from ..fid import feature_extractor
 from ..generator import Generator, load_generator, load_preset, save_generator
 from ..show import image_rows, save_figure
-from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study,
+from .rows import (ALIGNMENT_ON, CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study,
                                  ValidationCurve, judged_sources, open_study, row_status)
 from .runs import PROBE_PAIRS, recheck, restamp, run_rows, six_digits
-from .tables import (across_rows, draw_rows, headline, markdown_table, strips,
-                                   table_of)
+from .tables import (ALIGNMENT, across_rows, draw_rows, headline, markdown_table,
+                                   strips, table_of)
 from ..train import Learner
 
 # %% ../../nbs/study/ship.ipynb #cd7087b4
@@ -88,7 +88,7 @@ UNSEEN_DATA = ("big-ears", "dylan")     # artists that no training saw
 # SMALL's networks at 96², half its batch; figures also smaller than the ruler's, lines also worn
 SHIPPED = replace(SMALL, name="SMALL at 96", model=replace(SMALL.model, size=96),
                   data=replace(SMALL.data, characters=1_500, scale=0.4, wear=0.5),
-                  train=replace(SMALL.train, batch=8, steps=8_000, lr_g=5e-4, lr_d=5e-4))
+                  train=replace(SMALL.train, batch=8, steps=5_000, lr_g=4e-4, lr_d=3e-4))
 SHARES = {"avatars": 1_500, "adventurer": 1_500, "avataaars": 1_500, "personas": 1_500,
           "miniavs": 1_500, "openmoji:people,animals": 1_000}          # pictures of each set
 SHIP_ROOTS = ("study.ship",)
@@ -100,7 +100,7 @@ def stage_preset(
     steps: int | None = None,  # instead of the preset's
 ) -> Preset:
     "What a stage trains with: the later ones go on, so they start gently and with smaller steps."
-    later = dict(lr_g=3e-4, lr_d=3e-4, warmup=200) if stage > 1 else {}
+    later = dict(lr_g=2e-4, lr_d=2e-4, warmup=200) if stage > 1 else {}
     train = replace(SHIPPED.train, steps=steps or SHIPPED.train.steps, **later)
     return replace(SHIPPED, train=train)
 
@@ -313,20 +313,27 @@ def run_reproduce(args) -> dict:
     if args.features: preset = replace(preset, train=replace(preset.train, features=args.features))
     own = [Study(preset, data, args.root, args.results, args.runs, args.steps,
                  args.precision, args.device) for data in datas]
-    across = [replace(a, on=b.data) for a in own for b in own if a is not b]
+    judged = datas
+    if args.experiment == "alignment" and not args.data: judged = *datas, ALIGNMENT_ON
+    across = [replace(study, on=on) for study in own for on in judged if on != study.data]
+    # what is not trained has a result of its own on each set
+    bare = [replace(own[0], data=on) for on in judged if on not in datas]
     if args.recheck:
-        return {"experiment": args.experiment, **recheck(own + across, names, args.seeds, say)}
-    if not args.show: run_studies(args, own, across, names)
+        studies = own + across + bare
+        return {"experiment": args.experiment, **recheck(studies, names, args.seeds, say)}
+    if not args.show: run_studies(args, own, across, bare, names)
     for study in own:
         if len(own) > 1: say(f"\n{study.data}")
         many = args.experiment in ("table1", "table2", "fig8", "modules")    # columns
         kind = dict(metrics=headline(study, names, seeds), interval=False) if many else {}
+        if args.experiment == "alignment":
+            kind = dict(metrics=[m for m in ALIGNMENT if across or "@" not in m])
         say(aligned(table_of(study, names, seeds=seeds, **kind)))
         if not args.show and (picture := strips(study, names)):
             file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
             write_atomically(file, lambda p: save_figure(picture, p))
             say(f"pictures: {file}")
-    if across:
+    if len(own) > 1:
         say("\nregion error, trained on one and judged on another")
         say(aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
     status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
@@ -334,7 +341,7 @@ def run_reproduce(args) -> dict:
             "rows": status if len(own) > 1 else status[own[0].data]}
 
 
-def run_studies(args, own: list, across: list, names: list):
+def run_studies(args, own: list, across: list, bare: list, names: list):
     "Train, judge and draw what has no result yet; all data are opened before anything is trained."
     command = f"refcolor reproduce {args.experiment} --preset {args.preset}"
     if args.data and args.data != "avatars": command += f" --data {args.data}"
@@ -346,6 +353,8 @@ def run_studies(args, own: list, across: list, names: list):
     for study in own + across:
         if across: say(f"{study.data}, judged on {study.on}" if study.on else study.data)
         run_rows(study, names, args.seeds, f"{command} --seeds {args.seeds}", args.again, say)
+    if untrained := [name for name in names if ROWS[name].untrained]:
+        for study in bare: run_rows(study, untrained, 1, f"{command} --seeds 1", args.again, say)
     for study in own:
         draw_rows(study, names, say)
         say(data_note(study.data))
