@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, replace
@@ -288,7 +289,10 @@ def write_atomically(
 def processor() -> str:
     "The processor's name: another one rounds otherwise."
     try: about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError: return platform.processor() or platform.machine()
+    except OSError:
+        if sys.platform != "darwin": return platform.processor() or platform.machine()
+        asked = "sysctl", "-n", "machdep.cpu.brand_string"                 # such as Apple M2 Pro
+        about = f"model name: {subprocess.run(asked, capture_output=True, text=True).stdout}"
     found = re.search(r"^model name\s*: (.*)", about, re.M)
     return f"{found[1]} {platform.machine()}" if found else platform.machine()
 
@@ -298,6 +302,7 @@ def device_name(
 ) -> str:
     "What computed, in words."
     if str(device).startswith("cuda"): return torch.cuda.get_device_name(device)
+    if str(device).startswith("mps"): return f"{processor()} GPU (MPS)"
     if str(device) != "cpu": return str(device)
     return f"{processor()} CPU, {torch.get_num_threads()} threads"
 

@@ -121,7 +121,7 @@ def run_demo(args) -> dict:
     text = json.dumps(result, indent=1)
     write_atomically(out / "metrics.json", lambda p: Path(p).write_text(text))
     save_result(out / "result.json", result, "refcolor demo", learner.preset, learner.seed,
-                learner.seconds, MODULES)
+                learner.seconds, MODULES, learner.device)
     demo_pictures(generator, test, out)
     say(metrics_table(result))
     for kind, prefix in (("straight", ""), ("posed", "posed_")):

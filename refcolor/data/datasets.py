@@ -292,10 +292,10 @@ class Pictures(PictureReader):
                              for x in (image, sketch))
         return Samples(image, sketch, None)
 
-    def pairs(self, n: int | None = None) -> list:   # of `KeypointPair`
-        "The pairs annotated by keypoints, or the first n; raises `UserError` that names a file."
-        pairs, root, sides = [], self.source.root, ("src", "trg")
-        for path in self.source.pairs[:n]:
+    def pairs(self, index=None) -> list:   # of `KeypointPair`; None: all
+        "The pairs annotated by keypoints; raises `UserError` that names a file."
+        pairs, root, sides, all_of = [], self.source.root, ("src", "trg"), self.source.pairs
+        for path in all_of if index is None else [all_of[i] for i in index]:
             try:
                 d = json.loads(path.read_text("utf-8"))
                 names = [root / d["category"] / d[f"{side}_imname"] for side in sides]
