@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'needs_operator_stubs', 'ModelConfig',
-           'DataConfig', 'TrainConfig', 'Preset', 'preset_to_dict', 'preset_from_dict', 'uniform', 'processes',
-           'code_digest', 'write_atomically', 'processor', 'save_result', 'load_result', 'say', 'check_device',
-           'check_image']
+           'DataConfig', 'TrainConfig', 'Preset', 'with_recipe', 'preset_to_dict', 'preset_from_dict', 'uniform',
+           'processes', 'code_digest', 'write_atomically', 'processor', 'device_name', 'save_result', 'load_result',
+           'say', 'check_device', 'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -20,7 +20,7 @@ import platform
 import re
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -63,6 +63,7 @@ class ModelConfig:
     bottleneck: int = 0         # their width, after a 1×1 convolution; 0: d_v as in the paper
     disc_channels: tuple = (64, 128, 256, 512)                      # of the PatchGAN
     fusion: str = "scft"        # how the reference comes in: "scft", or an ablation of 06_scft
+    bare: tuple = ()            # without InstanceNorm: "reference", its first block; "decoder"
 
     @property
     def used_levels(self) -> tuple:
@@ -83,6 +84,13 @@ class DataConfig:
     warp: float = 0.3           # s(·): control points move ≤ 0.15 of the side; in [-1, 1] units
     control: int = 3            # s(·): control points per side
     padding: str = "black"      # outside the warp: "black" as in the paper's figure, or "border"
+    recipe: str = "paper"       # of references: "paper", s(·) alone; "posed": as below, on white
+    scale: float = 0.25         # a posed figure's size is 1 ± that, …
+    rotation: float = 25.       # … turned by ± degrees, …
+    shift: float = 0.25         # … moved by ± that along x and y, in units of half the side, …
+    flip: float = 0.5           # … and mirrored with this probability
+    cross: float = 0.5          # share of references that are another picture, where parts are known
+    wear: float = 0.            # share of sketches with other widths and tones of line, and gaps
 
 # %% ../nbs/engine/core.ipynb #d75d6f29
 @dataclass(frozen=True)
@@ -93,6 +101,7 @@ class TrainConfig:
     lr_g: float = 1e-4          # Adam, generator
     lr_d: float = 2e-4          # Adam, discriminator
     lr_decay: float = 1.        # both fall linearly to 0 from this share of the run on; 1: they stay
+    warmup: int = 0             # steps over which both rise linearly, for weights that go on
     betas: tuple = (0.5, 0.999)
     gan_mode: str = "lsgan"     # Eq. 8 as "lsgan" or "vanilla"
     features: str = "vgg19"     # network of Eq. 9 and 10: "vgg19" or "lite0"
@@ -122,15 +131,30 @@ FEATURE_LAMBDAS = {"vgg19": dict(perc=0.01, style=50.), "lite0": dict(perc=0.03,
 PAPER = Preset("PAPER", ModelConfig(), DataConfig(), TrainConfig())
 SMALL = Preset("SMALL",
     ModelConfig(size=128, channels=(16, 16, 32, 32, 64, 64, 128, 128),
-                strides=(1, 1, 2, 1, 2, 1, 2, 1), bottleneck=128, disc_channels=(32, 64, 128, 256)),
-    DataConfig(characters=20_000, padding="border"),
-    TrainConfig(lr_g=3e-4, lr_d=3e-4, features="lite0", steps=30_000))
+                strides=(1, 1, 2, 1, 2, 1, 2, 1), bottleneck=128, disc_channels=(32, 64, 128, 256),
+                bare=("reference", "decoder")),
+    DataConfig(characters=20_000, padding="border", recipe="posed"),
+    TrainConfig(lr_g=3e-4, lr_d=3e-4, features="lite0", steps=30_000, margin=3.,
+                lr_decay=0.5))
 TINY = Preset("TINY",
     ModelConfig(size=64, channels=(16, 16, 32, 32, 64, 64), strides=(1, 1, 2, 1, 2, 1),
-                bottleneck=64, disc_channels=(32, 64, 128)),
-    DataConfig(characters=2_500, padding="border"),
-    TrainConfig(batch=8, lr_g=5e-4, lr_d=5e-4, features="lite0", steps=1_500, ema=0.99))
+                bottleneck=64, disc_channels=(32, 64, 128), bare=("reference", "decoder")),
+    DataConfig(characters=2_500, padding="border", recipe="posed"),
+    TrainConfig(batch=8, lr_g=5e-4, lr_d=5e-4, features="lite0", steps=1_500, margin=3.,
+                lr_decay=0.5, ema=0.99))
 PRESETS = {p.name: p for p in (PAPER, SMALL, TINY)}
+
+
+def with_recipe(
+    preset: Preset,
+    recipe: str,      # "paper" or "posed"
+) -> Preset:
+    "A preset that trains as the paper does, or for use: references, γ, norms, learning rates."
+    own = PAPER if recipe == "paper" else TINY
+    return replace(preset, model=replace(preset.model, bare=own.model.bare),
+                   data=replace(preset.data, recipe=own.data.recipe),
+                   train=replace(preset.train, margin=own.train.margin,
+                                 lr_decay=own.train.lr_decay))
 
 # %% ../nbs/engine/core.ipynb #889179f0
 def preset_to_dict(preset: Preset) -> dict:
@@ -251,6 +275,15 @@ def processor() -> str:
     return f"{found[1]} {platform.machine()}" if found else platform.machine()
 
 
+def device_name(
+    device: torch.device | str,   # as torch names it, or a name already
+) -> str:
+    "What computed, in words."
+    if str(device).startswith("cuda"): return torch.cuda.get_device_name(device)
+    if str(device) != "cpu": return str(device)
+    return f"{processor()} CPU, {torch.get_num_threads()} threads"
+
+
 def save_result(
     path: Path,      # e.g. nbs/results/demo.json
     metrics: dict,   # name -> number
@@ -264,10 +297,8 @@ def save_result(
 ):
     "Write a result with its provenance."
     libraries = {name: version(name) for name in ("torch", "numpy")}
-    if str(device).startswith("cuda"): device = torch.cuda.get_device_name(device)
-    if str(device) == "cpu": device = f"{processor()} CPU, {torch.get_num_threads()} threads"
     result = dict(command=command, metrics=metrics, preset=preset_to_dict(preset), seed=seed,
-                  seconds=round(seconds, 1), device=str(device), libraries=libraries,
+                  seconds=round(seconds, 1), device=device_name(device), libraries=libraries,
                   modules=list(modules), digest=code_digest(*modules), **more)
     text = json.dumps(result, indent=1, sort_keys=True) + "\n"
     write_atomically(path, lambda p: Path(p).write_text(text, encoding="utf-8"))

@@ -36,6 +36,7 @@ class Encoder(nn.Module):
     def __init__(self,
                  in_channels: int,     # 1 for the sketch, 3 for the reference
                  config: ModelConfig,  # its channels and strides, one of each per block
+                 bare: bool = False,   # the first block without a norm: it keeps an even tint
                 ):
         "Build the blocks; raises `ValueError` if channels and strides differ in number."
         super().__init__()
@@ -44,7 +45,8 @@ class Encoder(nn.Module):
                              f"but {len(config.strides)} strides")
         self.in_channels, self.shrink = in_channels, math.prod(config.strides)
         widths = zip((in_channels, *config.channels), config.channels, config.strides)
-        self.blocks = nn.ModuleList(conv_block(*w) for w in widths)
+        self.blocks = nn.ModuleList(conv_block(*w, norm=i > 0 or not bare)
+                                    for i, w in enumerate(widths))
 
     def forward(self,
                 x: Tensor,  # pictures (b, in_channels, h, w), float, in [-1, 1]
@@ -80,3 +82,6 @@ def init_weights(
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.normal_(layer.weight, 0., std)
             if layer.bias is not None: nn.init.zeros_(layer.bias)
+    for block in net.modules():     # without a norm, the signal's size is the weights' own affair
+        if isinstance(block, nn.Sequential) and isinstance(block[1], nn.Identity):
+            nn.init.kaiming_normal_(block[0].weight, 0.2)

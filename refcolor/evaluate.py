@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ACCURATE', 'MEAN_COLOUR', 'MS_SSIM_SIDE', 'BASELINES', 'region_means', 'region_error', 'region_accuracy',
-           'constant_answer', 'picture_metrics', 'correspondence_accuracy', 'part_cells', 'part_attention',
-           'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'crowd_distances', 'Evaluation',
-           'measure_all', 'evaluate', 'compare']
+           'paper_error', 'constant_answer', 'picture_metrics', 'correspondence_accuracy', 'part_cells',
+           'part_attention', 'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'crowd_distances',
+           'Evaluation', 'measure_all', 'evaluate', 'compare']
 
 # %% ../nbs/12_evaluate.ipynb #3a5ae32b
 import math
@@ -67,6 +67,16 @@ def region_accuracy(
 ) -> Tensor:         # 1, 0 or NaN, as `error`
     "Whether each part's colour is right; NaN where it was not judged."
     return (error < ACCURATE).float().masked_fill(error.isnan(), math.nan)
+
+# %% ../nbs/12_evaluate.ipynb #84f0cdc5
+def paper_error(
+    fake: Tensor,    # (b, 3, h, w) in [-1, 1]
+    truth: Tensor,   # (b, 3, h, w) in [-1, 1]
+    parts: Tensor,   # of the sketch, uint8 (b, h, w); 0 is the background
+) -> Tensor:         # (b,) in [0, 1]; NaN where there is no background
+    "The mean absolute error over the background."
+    paper = parts == 0
+    return ((fake - truth).abs().mean(1) / 2 * paper).sum((1, 2)) / paper.sum((1, 2))
 
 # %% ../nbs/12_evaluate.ipynb #b503ba2c
 MEAN_COLOUR = (20 + 255) / 2 / 127.5 - 1     # of `palette_of`, in [-1, 1]
@@ -207,6 +217,8 @@ def score(
     if pairs.truth is not None and parts:
         error = region_error(fake, pairs.truth, pairs.parts, parts, pairs.reference_parts)
         found |= {"region_error": error, "region_accuracy": region_accuracy(error)}
+    if pairs.truth is not None and pairs.parts is not None:
+        found["paper_error"] = paper_error(fake, pairs.truth, pairs.parts)
     if pairs.truth is not None: found |= picture_metrics(fake, pairs.truth, lpips)
     if pairs.points:
         each = zip(fake, pairs.reference, *zip(*pairs.points))

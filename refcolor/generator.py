@@ -42,10 +42,11 @@ class Decoder(nn.Module):
                  config: ModelConfig,
                 ):
         super().__init__()
-        self.first = conv_block(c_in, config.channels[-1])
+        norm = "decoder" not in config.bare
+        self.first = conv_block(c_in, config.channels[-1], norm=norm)
         # e.g. 256 256 128 … and 256 128 128 …
         below, skips = config.channels[:0:-1], config.channels[-2::-1]
-        self.blocks = nn.ModuleList(conv_block(b + s, s) for b, s in zip(below, skips))
+        self.blocks = nn.ModuleList(conv_block(b + s, s, norm=norm) for b, s in zip(below, skips))
         self.last = nn.Conv2d(config.channels[0], 3, 3, padding=1)
 
     def forward(self,
@@ -74,7 +75,8 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         d, width = config.d_v, config.bottleneck or config.d_v
-        self.sketch_encoder, self.reference_encoder = Encoder(1, config), Encoder(3, config)
+        self.sketch_encoder = Encoder(1, config)
+        self.reference_encoder = Encoder(3, config, bare="reference" in config.bare)
         self.fusion = make_fusion(config.fusion, d)
         self.narrow = nn.Conv2d(d, width, 1) if config.bottleneck else nn.Identity()
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(config.blocks)))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .core import FEATURE_LAMBDAS, TrainConfig
 from .engine.features import FeatureNetwork
-from .triplet import triplet_loss
+from .triplet import part_loss, triplet_loss
 
 # %% ../nbs/10_losses.ipynb #e8d82a22
 def _check_same(a: Tensor, b: Tensor, name_a: str, name_b: str):
@@ -92,12 +92,16 @@ def generator_losses(
     margin: float = 12.,      # γ
     gan_mode: str = "lsgan",  # or "vanilla"
     correspondence_loss=triplet_loss,  # L_tr: (logits, grid, margin) -> ()
+    parts: tuple = (None, None),  # of sketches and references of other pictures, (b, h, w)
 ) -> dict:                    # tr, rec, adv, perc, style: each ()
     "The five terms of Eq. 11, unweighted; raises `ValueError` where a term does."
     with torch.no_grad(): features_target = phi(target)
     features_fake = phi(fake)
-    zero = fake.new_zeros(())
-    return dict(tr=zero if logits is None else correspondence_loss(logits, grid, margin),
+    tr = fake.new_zeros(())
+    if logits is not None: tr = tr + correspondence_loss(logits, grid, margin)
+    # a reference that is another picture has no warp: its parts say what belongs together
+    if logits is not None and parts[0] is not None: tr = tr + part_loss(logits, *parts)
+    return dict(tr=tr,
                 rec=reconstruction_loss(fake, target),
                 adv=gan_loss(scores, True, gan_mode),
                 perc=perceptual_loss(features_fake, features_target),

@@ -138,7 +138,7 @@ def sampling_grid(
 def warp(
     image: Tensor,           # (b, c, h, w) in [-1, 1]
     grid: Tensor,            # sampling grid (b, h', w', 2)
-    padding: str = "black",  # outside the image: "black" (−1) or "border" (the nearest pixel)
+    padding: str = "black",  # outside: "black" (−1), "white" (1) or "border" (the nearest pixel)
 ) -> Tensor:                 # (b, c, h', w')
     "Read `image` at `grid`, bilinearly; raise `ValueError` on a wrong shape, type or padding."
     if image.ndim != 4 or not image.numel() or not image.is_floating_point():
@@ -148,14 +148,17 @@ def warp(
         raise ValueError(f"grid: expected ({len(image)}, h, w, 2), got {tuple(grid.shape)}")
     if padding == "border":
         return F.grid_sample(image, grid.to(image), padding_mode="border", align_corners=False)
-    if padding != "black":
-        raise ValueError(f"padding: expected 'black' or 'border', got {padding!r}")
+    if padding not in ("black", "white"):
+        raise ValueError(f"padding: expected 'black', 'white' or 'border', got {padding!r}")
     if image.device.type == "cpu":          # elsewhere looking at a value would make the queue wait
         low, high = image.aminmax()
         if not (low >= -1.001 and high <= 1.001):
             raise ValueError(f"image: expected values in [-1, 1], got {low:.3g} to {high:.3g}")
     # grid_sample pads with 0, which would be mid-grey
-    return F.grid_sample(image + 1, grid.to(image), padding_mode="zeros", align_corners=False) - 1
+    outside = -1 if padding == "black" else 1
+    moved = F.grid_sample(image - outside, grid.to(image), padding_mode="zeros",
+                          align_corners=False)
+    return moved + outside
 
 # %% ../nbs/03_tps.ipynb #e5d73fcb
 def nearest_read(

@@ -11,7 +11,10 @@ from PIL import Image
 
 from refcolor.app.cli import main
 from refcolor.core import UserError
-from refcolor.data.datasets import open_dataset
+from refcolor.data import characters
+from refcolor.data.characters import GENERATED, SHADES, STYLES, character_svg, line_art, palette_of, part_map, rasterize
+from refcolor.data.datasets import data_note, dataset_names, open_dataset
+from refcolor.data.pairs import PARTS
 from refcolor.data.pictures import cache_folder
 
 DRAW = "from refcolor.data import open_dataset; open_dataset('adventurer', split='valid', size=48, n=60)"
@@ -76,3 +79,110 @@ def test_a_damaged_picture_in_a_folder_is_named(pictures, tmp_path, capsys):
     code = main(["train", "--data", "folder", "--root", str(pictures), "--batch", "2", "--steps", "2", "--out", str(tmp_path / "run")])
     err = capsys.readouterr().err
     assert code == 2 and "cannot read" in err and ".png" in err
+
+
+LABELS = {name: characters._labels(name) for name in GENERATED}      # (paint, shade) of the labels 2, 3, …
+BARE = [name for name in STYLES if not STYLES[name].outlined]        # styles without outlines
+rgb = lambda colour: np.array(list(bytes.fromhex(colour[1:])))                              # noqa: E731
+
+
+def two_palettes(name, seed, size=64):
+    "Part map, and the drawing in two palettes, without anti-aliasing; of a style without outlines at the same points."
+    k = 1 if STYLES[name].outlined else 3
+    return part_map(name, seed, size), *(rasterize(character_svg(name, seed, palette_of(name, p)), k * size, crisp=True)[k // 2::k, k // 2::k] for p in (1, 2))
+
+
+def commonest(pixels):
+    "The colour that most of the pixels (n, 3) have: that of their inside."
+    colours, n = np.unique(np.asarray(pixels), axis=0, return_counts=True)
+    return colours[n.argmax()]
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_a_labelled_pixel_has_exactly_its_colour_and_no_other_pixel_follows_the_palette(name):
+    for seed in range(12):
+        parts, *pictures = two_palettes(name, seed)
+        assert parts.max() < 2 + len(LABELS[name])
+        for p, picture in zip((1, 2), pictures):
+            palette = palette_of(name, p)
+            colours = np.array([rgb(palette[slot]) * shade for slot, shade in LABELS[name]])
+            assert np.abs(picture - colours[np.maximum(parts, 2) - 2])[parts >= 2].max() <= 1
+        # micah has a collar that lets the shirt shine through
+        if name != "avatars": assert not (pictures[0] != pictures[1])[parts < 2].any()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_parts_that_are_judged_are_seen(name):
+    "At 64 pixels, in four of five characters at least 20 pixels of each."
+    labels = {characters.PART_NAMES.get(slot, slot): 2 + k for k, slot in enumerate(STYLES[name].slots)}
+    parts = np.stack([part_map(name, seed, 64) for seed in range(64)])
+    for part in PARTS[name]: assert ((parts == labels[part]).sum((1, 2)) >= 20).mean() >= .8, part
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_lines_that_are_sought_enclose_the_parts_and_are_no_palette(name, monkeypatch):
+    enclosed, thick = [], []
+    for seed in range(12):
+        line, parts = line_art(name, seed, 96), part_map(name, seed, 96)
+        inner = np.s_[1:-1, 1:-1]
+        near = np.stack([np.roll(line, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)]).min(0)[inner] < 128
+        border = np.zeros_like(parts, bool)
+        for axis in (0, 1):
+            other = np.roll(parts, -1, axis)
+            border |= (parts != other) & (np.minimum(parts, other) != 1)
+        enclosed.append(near[border[inner]])
+        thick.append((line[parts == 0] < 128).mean())
+        assert line.max() == 255 and .02 < (line < 128).mean() < .2
+    assert np.concatenate(enclosed).mean() > .95
+    assert np.mean(thick) < .08                      # the paper beside a figure stays paper
+    monkeypatch.setattr(characters, "palette_of", lambda *_: 1 / 0)
+    assert (line_art(name, 0, 96) == line_art(name, 0, 96)).all()
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_slots_and_shades_say_how_to_recolour(name, tmp_path, monkeypatch):
+    "The picture from the part map, its palette and the two tables; and the true answer from those of another."
+    monkeypatch.setenv("REFCOLOR_CACHE", str(tmp_path))
+    kinds = ":people,animals" if name == "openmoji" else ""
+    data = open_dataset(name + kinds, split="valid", size=96, n=12)
+    image, sketch, parts = data.batch(range(12))
+    truth = characters.true_answers(data, [0, 1], [1, 0])
+    assert data.slots[:2].tolist() == [0, 0] and (data.slots[2:] > 0).all() and set(data.slots.tolist()) == set(range(data.slots.max() + 1))
+    assert len(data.slots) == len(data.shades) == 2 + len(LABELS[name]) and parts.max() < len(data.slots)
+    of = {part: data.slots[label] for part, label in data.part_labels.items()}
+    assert len(set(map(int, of.values()))) == len(of) and all(data.shades[label] == 1 for label in data.part_labels.values())
+    for i in range(12):
+        picture = ((image[i] + 1) * 127.5).permute(1, 2, 0).numpy()
+        for slot in range(1, data.slots.max() + 1):
+            shown = [picture[parts[i] == l] / float(data.shades[l]) for l in (data.slots == slot).nonzero()[:, 0] if (parts[i] == l).sum() > 60]
+            colours = np.array([commonest(s.round()) for s in shown])
+            if len(colours) > 1: assert np.ptp(colours, axis=0).max() <= 3, "a shade is another colour"
+    for a, b in ((0, 1), (1, 0)):
+        for label in np.flatnonzero(data.shades == 1):
+            here, there = parts[a] == label, parts[b] == label
+            if min(here.sum(), there.sum()) < 150 or label < 2: continue
+            gap = commonest(truth[a][:, here].T) - commonest(image[b][:, there].T)
+            assert np.abs(gap).max() < .01, "the true answer has another colour than the reference"
+
+
+def test_splits_of_a_style_share_no_shape():
+    for name in BARE:
+        train, test = ({characters.shape_key(name, s) for s in characters.split_seeds(name, split, n)} for split, n in (("train", 60), ("test", 8)))
+        assert train and test and not train & test
+
+
+def test_emoji_can_be_narrowed_to_people_and_animals(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFCOLOR_CACHE", str(tmp_path))
+    kinds = lambda data: {characters.emoji_kind(characters.emoji_code(s)) for s in data.seeds}                        # noqa: E731
+    both, people = (open_dataset(f"openmoji:{k}", split="valid", size=24, n=30) for k in ("people,animals", "people"))
+    assert kinds(both) == {"people", "animals"} and kinds(people) == {"people"} and "" in kinds(open_dataset("openmoji", split="valid", size=24, n=30))
+    assert open_dataset("openmoji:animals,people", split="valid", size=24, n=30).seeds == both.seeds and len(list(cache_folder().iterdir())) == 3
+    with pytest.raises(UserError, match="openmoji:food: behind the colon stands one or more of people, animals"): open_dataset("openmoji:food")
+    with pytest.raises(UserError, match="avatars:hair: behind the colon stands nothing"): open_dataset("avatars:hair")
+
+
+def test_every_artist_is_named():
+    for name, who in dict(avatars="Micah Lanier", adventurer="Lisa Wischofsky", avataaars="Pablo Stanley", personas="Draftbit", miniavs="Webpixels",
+                          **{"big-ears": "The Visual Team"}, dylan="Natalia Spivak", openmoji="OpenMoji").items():
+        assert who in dataset_names()[name] and who in data_note(name)
+    assert "OpenMoji" in data_note("openmoji:people") and len(dataset_names()) == 8 + 7

@@ -348,8 +348,9 @@ def test_unreadable_pictures_are_named_and_counted(broken, capsys):
 
 BAD = {
     "fewer than the statistic needs": (["--n", "2", "--distance", "frechet"], "needs at least 1281 pictures, got 2:.*--distance kernel"),
-    "unequal folders": (["--sketches", "{b}/sketches", "--references", "{b}/fewer"], "--sketches has 16, --references has 1"),
-    "unlike names": (["--sketches", "{b}/fewer", "--truths", "{b}/other"], "00.png and 01.png do not belong together"),
+    "unequal folders": (["--sketches", "{b}/sketches", "--references", "{b}/fewer"], "no picture called 01, 02, 03, …: 15 of 16 sketches .* there must be as many"),
+    "fewer truths": (["--sketches", "{b}/sketches", "--truths", "{b}/fewer"], "no picture called 01, 02, 03, …: 15 of 16 sketches have none of their name$"),
+    "unlike names": (["--sketches", "{b}/fewer", "--truths", "{b}/other"], "no picture called 00: 1 of 1"),
     "no partner": (["--sketches", "{b}/sketches"], "--references DIR"),
     "no sketches": (["--truths", "{b}/sketches"], "need --sketches"),
     "an empty folder": (["--sketches", "{b}/empty", "--truths", "{b}/empty"], "no pictures in it"),

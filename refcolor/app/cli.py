@@ -32,7 +32,8 @@ def positive(text: str) -> int:
 # %% ../../nbs/app/cli.ipynb #75225e34
 SHARED = {                    # options of several commands
     "--preset": dict(default="TINY", choices=["PAPER", "SMALL", "TINY"], help="networks, training"),
-    "--data": dict(default="avatars", help="data set: avatars, adventurer, openmoji, imagenet, "
+    "--data": dict(default="avatars", help="data set: avatars, adventurer, avataaars, "
+                                           "personas, miniavs, big-ears, dylan, openmoji, imagenet, "
                                            "celeba, tag2pix, yumi, spair71k, edges2shoes, folder"),
     "--root": dict(type=Path, help="its folder, where it has one"),
     "--weights": dict(type=Path, help="a run's folder or a checkpoint; else packaged ones, else "
@@ -72,6 +73,8 @@ def make_parser() -> Parser:
     add("--out", Path, "folder of the run", required=True)
     add("--steps", positive, "in all, instead of the preset's")
     add("--batch", positive, "images per step, instead of the preset's")
+    add("--recipe", None, "of references: as in the paper, or posed, for use; instead of the "
+        "preset's", choices=["paper", "posed"])
     add("--seed", int, "of weights, order and draws", default=0)
     add("--save-every", positive, "steps between checkpoints", default=500)
     add("--resume", None, "go on from a checkpoint in --out; the last one if none is named",
@@ -130,6 +133,8 @@ def make_parser() -> Parser:
         choices=["triplet", "augmentation", "table2", "fig8", "modules", "table1", "departures",
                  "weights"])
     add("--seeds", positive, "runs of each row: seeds from 0 on", default=3)
+    add("--stage", positive, "of weights: 1 begins anew, the next ones go on from the packaged "
+        "weights", default=1)
     add("--data", None, "avatars if not given; for table1 avatars, adventurer, openmoji")
     add("--rows", lambda text: text.split(","), "only these rows", metavar="A,B")
     add("--steps", positive, "of a row, instead of its own")

@@ -24,12 +24,12 @@ from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
 from ..colorize import colorize, default_weights, is_line_art
 from ..core import (MODULES, PRESETS, Preset, UserError, check_device, preset_from_dict,
-                           save_result, say, uniform, write_atomically)
-from ..data.characters import SPLITS, STYLES
+                           save_result, say, uniform, with_recipe, write_atomically)
+from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
-from ..data.pairs import PARTS, CrossReference
-from ..data.pictures import list_pictures, read_picture
+from ..data.pairs import PARTS, CrossReference, partners
+from ..data.pictures import check_apart, named_pictures, read_picture
 from ..engine.checkpoints import checkpoints
 from ..evaluate import evaluate
 from ..generator import load_generator
@@ -139,6 +139,7 @@ def preset_of(
     said = {"steps": args.steps, "batch": args.batch, "gan_mode": args.gan_mode,
             "lr_decay": 0.5 if args.lr_decay else None}
     preset, said = PRESETS[args.preset], {k: v for k, v in said.items() if v is not None}
+    if args.recipe: preset = with_recipe(preset, args.recipe)
     return replace(preset, train=replace(preset.train, **said))
 
 
@@ -162,11 +163,15 @@ def run_train(args) -> dict:
     size = preset.model.size
     train_set = open_dataset(args.data, args.root, "train", size, preset.data.characters,
                              args.strict)
+    if args.data not in GENERATED: check_apart(out, [train_set.source.root])
     held_out = None
     if args.data in STYLES:
         valid = open_dataset(args.data, args.root, "valid", size)
         held_out = CrossReference(valid, 4).batch(range(4))[:3]
     say(data_note(args.data))
+    if preset.data.recipe == "posed" and preset.data.cross and not hasattr(train_set, "palettes"):
+        say(f"note: {args.data} knows no parts, so no reference is another picture: each is the "
+            "drawing's own, recoloured and posed")
     source = {"data": args.data, "root": str(args.root) if args.root else None}
     learner = Learner(preset, train_set, out, args.seed, held_out, args.device, args.precision,
                       source, args.accumulate, args.workers, args.save_every)
@@ -279,25 +284,22 @@ def jobs(
     references: list,  # image files, or one folder: each sketch takes the file of its own name
     out: Path,      # image file to write; a folder if `sketch` is one
 ) -> list:          # of (sketch, [references], out)
-    "What to colour with what; raises `UserError` if a file has no partner, or two one name."
-    sketches, targets = [sketch], [out]
-    if os.path.isdir(sketch):
-        left = f"{os.path.relpath(out, sketch)}/"        # what the command wrote before
-        paths = [p for p in list_pictures(sketch, "sketch") if not p.startswith(left)]
-        sketches = [sketch / p for p in paths]
-        targets = [out / Path(p).with_suffix(".png") for p in paths]
-        if not sketches: raise UserError(f"sketch: no pictures in {sketch}")
-        twice = {t.name for t in targets if targets.count(t) > 1}
-        if twice: raise UserError(f"sketch: two would become {min(twice)}; rename one of them")
-    partners = [references] * len(sketches)
-    if os.path.isdir(sketch) and len(references) == 1 and os.path.isdir(references[0]):
-        named = {Path(p).with_suffix(""): references[0] / p
-                 for p in list_pictures(references[0], "reference")}
-        keys = [p.relative_to(sketch).with_suffix("") for p in sketches]
-        missing = [k for k in keys if k not in named]
-        if missing: raise UserError(f"reference: no picture called {missing[0]} in {references[0]}")
-        partners = [[named[k]] for k in keys]
-    return list(zip(sketches, partners, targets))
+    "What to colour with what; raises `UserError` if that, or where it goes, is not clear."
+    check_apart(out, [sketch, *references], inside=False)
+    folders = [r for r in references if os.path.isdir(r)]
+    if folders and (len(references) > 1 or not os.path.isdir(sketch)):
+        raise UserError(f"reference: {folders[0]} is a folder, not an image file: one folder of "
+                        "references goes with a folder of sketches")
+    if not os.path.isdir(sketch): return [(sketch, references, out)]
+    named = named_pictures(sketch, "--sketch", without=out)      # what it wrote there before
+    found = [references] * len(named)
+    if folders: found = [[p] for p in partners(named, folders[0], "--reference", without=out)]
+    todo = [(sketch / path, r, out / Path(path).with_suffix(".png"))
+            for path, r in zip(named.values(), found)]
+    read = {os.path.realpath(path): path for s, r, _ in todo for path in (s, *r)}
+    for *_, target in todo:
+        if path := read.get(os.path.realpath(target)): check_apart(target, [path])
+    return todo
 
 # %% ../../nbs/app/commands.ipynb #cc56d5ee
 def run_data(args) -> dict:
@@ -321,13 +323,14 @@ def run_data(args) -> dict:
 def data_show(args) -> dict:
     "Write a contact sheet: image, sketch, target, reference."
     dataset = open_dataset(args.name, args.root, "train", 128, args.n)
+    out = Path(args.out or f"{args.name.partition(':')[0]}.png")
+    if dataset.name not in GENERATED: check_apart(out, [dataset.source.root])
     config, n = PRESETS["PAPER"].data, min(args.n, len(dataset))
     index = [i * len(dataset) // n for i in range(n)]
     image, sketch, _ = dataset.batch(index)
     triple = self_reference(image, sketch, config, uniform(0, 0, index, noise_size(config)))
     sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
     figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
-    out = Path(args.out or f"{args.name.partition(':')[0]}.png")
     write_atomically(out, partial(save_figure, figure, dpi=100))
     say(f"wrote {out}: {n} of {len(dataset)} pictures")
     return {"out": str(out), "n": n, "of": len(dataset)}

@@ -163,7 +163,7 @@ def run_evaluate(args) -> dict:
     "Measure weights against the truth, part by part, and as a crowd; nothing is changed."
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
-    for path in given: load_preset(path)                           # mistakes first, then work
+    sizes = [load_preset(path).model.size for path in given]       # mistakes first, then work
     if args.report and args.report.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--report {args.report}: give it the suffix .html")
     for folder in (Path(w).resolve() for w in given if args.report):
@@ -173,24 +173,25 @@ def run_evaluate(args) -> dict:
     state = processes()
     rank, world, device = state.process_index, state.num_processes, state.device
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
+    sources = {size: open_sources(args.data, size, args.n, args.root, args.sketches,
+                                  args.references, args.truths, args.skip_bad)
+               for size in dict.fromkeys(sizes)}
     if rank: args.json = False
     else:
         say(data_note(args.data) if not args.sketches else f"data: {args.sketches}")
         if world > 1: say(f"{world} processes share the pairs")
-    def measured(weights):
-        generator, size = load_generator(weights).to(device), load_preset(weights).model.size
-        sources = open_sources(args.data, size, args.n, args.root, args.sketches, args.references,
-                               args.truths, args.skip_bad)
-        return generator, sources, measure_all(generator, sources, extractor, args.distance)
-    generator, sources, ours = measured(weights)
+    def measured(k):
+        generator = load_generator(given[k]).to(device)
+        return generator, measure_all(generator, sources[sizes[k]], extractor, args.distance)
+    generator, ours = measured(0)
     result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
     generators, comparison = [generator], None
     if args.against:
-        other, _, theirs = measured(args.against)
+        other, theirs = measured(1)
         generators.append(other)
-        own, its = generator.config.size, other.config.size
-        if own != its: say(f"note: ours works at {own}², theirs at {its}²: each is measured at its "
-                           "own size, and whole-picture metrics compare only roughly")
+        if len(sources) > 1:
+            say(f"note: ours works at {sizes[0]}², theirs at {sizes[1]}²: each is measured at its "
+                "own size, and whole-picture metrics compare only roughly")
         comparison = compare(ours, theirs)
         result |= {"against": str(args.against), "comparison": comparison,
                    "second_look": second_look(comparison)}
@@ -202,7 +203,8 @@ def run_evaluate(args) -> dict:
     if args.report:
         about = {k: str(result[k]) for k in ("weights", "against", "data", "n") if k in result}
         if not args.sketches: about["pictures"] = data_note(args.data)
-        page = html_report("refcolor evaluate", ours, generators, sources, about, comparison)
+        page = html_report("refcolor evaluate", ours, generators, sources[sizes[0]], about,
+                           comparison)
         write_atomically(args.report, lambda p: Path(p).write_text(page, encoding="utf-8"))
         say(f"report: {args.report}")
     return result

@@ -28,9 +28,10 @@ from torch import Tensor
 
 from ..core import UserError
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
+from .emoji import EMOJI_KINDS
 from .pictures import (
-    Listing, PictureReader, SUFFIXES, Samples, Source, _float, _tenth, cache_folder, crop_and_flip,
-    list_pictures, read_picture)
+    NO_PICTURES, Listing, PictureReader, Samples, Source, _float, _tenth, cache_folder,
+    crop_and_flip, list_pictures, named_pictures, read_picture, some_of)
 from ..show import progress
 from ..sketch import random_sigma, xdog
 
@@ -110,22 +111,28 @@ def _below(name: str, root: Path, *paths: str) -> Path:
     for path in paths:
         if (root / path).exists(): return root / path
     archives = (".zip", ".tar", ".gz", ".tgz", ".7z", ".part")
-    packed = sorted(p.name for p in root.iterdir() if p.suffix in archives)
+    packed = sorted(n for n in _names_in(root) if n.endswith(archives))
     todo = (f"unpack {packed[0]} there" if packed
             else f"`refcolor data fetch {name}` says where to get it")
     raise UserError(f"{name}: no {paths[0]} in {root}; "
                     f"expected {DESCRIPTIONS[name].layout}; {todo}")
 
 
+def _listed(folder: Path, **more) -> Source:
+    "All the pictures below a folder; `more`: of `Source`."
+    notes = []
+    return Source(folder, list_pictures(folder, tell=notes.append), notes=notes, **more)
+
+
 def _names_in(folder: Path) -> set:
-    "The names in a folder; none if there is no such folder."
-    return set(os.listdir(folder)) if folder.is_dir() else set()
+    "The names in a folder, but for hidden ones; none if there is no such folder."
+    return {n for n in os.listdir(folder) if n[0] != "."} if folder.is_dir() else set()
 
 
 # %% ../../nbs/data/datasets.ipynb #2191ac3e
 def _edges2shoes(root: Path, part: str, wanted: tuple) -> Source:
     folder = _below("edges2shoes", root, part, f"edges2shoes/{part}")
-    return Source(folder, list_pictures(folder), halves=True)
+    return _listed(folder, halves=True)
 
 # %% ../../nbs/data/datasets.ipynb #fab9deb9
 def _imagenet(root: Path, part: str, wanted: tuple) -> Source:
@@ -135,11 +142,13 @@ def _imagenet(root: Path, part: str, wanted: tuple) -> Source:
     if unknown: raise UserError(f"imagenet: no class folder {unknown[0]} in {folder}")
     if part == "train" and not any(re.fullmatch(r"n\d{8}", n) for n in names):
         _below("imagenet", folder, "n01440764")
-    paths = (f"{w}/{p}" for w in wanted for p in list_pictures(folder / w))
+    notes = []
+    paths = (f"{w}/{p}" if w else p for w in wanted or [""]
+             for p in list_pictures(folder / w, tell=notes.append))
     packed = sum(n.endswith(".tar") for n in names)
     missing = [f"{packed} class archives in {folder} are still packed: "
                f"refcolor data fetch imagenet --root {root} goes on"] if packed else []
-    return Source(folder, paths if wanted else list_pictures(folder), missing=missing)
+    return Source(folder, paths, notes=notes, missing=missing)
 
 # %% ../../nbs/data/datasets.ipynb #b304cd4e
 def _celeba(root: Path, part: str, wanted: tuple) -> Source:
@@ -183,25 +192,25 @@ def _tag2pix(root: Path, part: str, wanted: tuple) -> Source:
 
 # %% ../../nbs/data/datasets.ipynb #f4123555
 def _yumi(root: Path, part: str, wanted: tuple) -> Source:
-    if not any(p.is_dir() and not p.name.startswith(".") for p in root.iterdir()):
+    if not any((root / name).is_dir() for name in _names_in(root)):
         raise UserError(f"yumi: no episodes in {root}; expected {DESCRIPTIONS['yumi'].layout}")
-    return Source(root, list_pictures(root), lambda path: path.split("/")[0])
+    return _listed(root, unit=lambda path: path.split("/")[0])
 
 # %% ../../nbs/data/datasets.ipynb #489b0314
 def _folder(root: Path, part: str, wanted: tuple) -> Source:
-    if not wanted: return Source(root, list_pictures(root))
-    place = root / wanted[0]
-    if not place.is_dir(): raise UserError(f"folder: no folder of sketches {place}")
-    sketches = {os.path.splitext(path)[0]: path for path in list_pictures(place)}
-    inside = os.path.relpath(place, root) + "/"        # not pictures, if they lie below root
-    names = [path for path in list_pictures(root) if not path.startswith(inside)]
-    kept = [path for path in names if os.path.splitext(path)[0] in sketches]
-    if names and not kept:
-        raise UserError(f"folder: no sketch in {place} has the name of a picture")
-    counts = {"pictures without a sketch": len(names) - len(kept),
-              "sketches without a picture": len(sketches) - len(kept)}
-    return Source(root, kept, str, lambda path: place / sketches[os.path.splitext(path)[0]],
-                  notes=[f"{n} {what} are left out" for what, n in counts.items() if n])
+    if not wanted: return _listed(root)
+    place, notes = root / wanted[0], []
+    if not os.path.isdir(place): raise UserError(f"folder: no folder of sketches {place}")
+    sketches = named_pictures(place, "sketches", notes.append)
+    pictures = named_pictures(root, "--root", notes.append, without=place)
+    both = [name for name in pictures if name in sketches]
+    if not both: raise UserError(f"folder: no sketch in {place} has the name of a picture")
+    for what, ours, theirs in (("pictures without a sketch", pictures, sketches),
+                               ("sketches without a picture", sketches, pictures)):
+        alone = [path for name, path in ours.items() if name not in theirs]
+        if alone: notes.append(f"{len(alone)} {what} are left out: {some_of(alone)}")
+    drawing = {pictures[name]: f"{wanted[0]}/{sketches[name]}" for name in both}
+    return Source(root, list(drawing), drawing=drawing.get, notes=notes)
 
 # %% ../../nbs/data/datasets.ipynb #23a3566f
 def _spair71k(root: Path, part: str, wanted: tuple) -> Source:
@@ -309,21 +318,23 @@ def _known(name: str) -> tuple:   # name, what stood behind the colon
     name, _, wanted = name.partition(":")
     if name not in GENERATED and name not in OPENERS:
         raise UserError(f"unknown data set {name!r}: use one of {', '.join(dataset_names())}")
-    return name, tuple(w for w in wanted.split(",") if w)
+    wanted = tuple(sorted(w for w in wanted.split(",") if w))
+    kinds = EMOJI_KINDS if name == "openmoji" else ()
+    if name in GENERATED and not set(wanted) <= set(kinds):
+        raise UserError(f"{name}:{','.join(wanted)}: behind the colon stands "
+                        + (f"one or more of {', '.join(kinds)}" if kinds else "nothing"))
+    return name, wanted
 
 
 def _source(name: str, root: Path | None, part: str, wanted: tuple) -> Source:
     "A part of a set, as its authors cut it; raises `UserError` if it is not below `root`."
     if root is None: raise UserError(f"data set {name!r} needs --root DIR")
-    if not Path(root).is_dir(): raise UserError(f"--root {root}: no such folder")
+    if not os.path.isdir(root): raise UserError(f"--root {root}: no such folder")
     source = OPENERS[name](Path(root), part, wanted)
     source.paths = progress(source.paths, f"listing {name}")
     return source
 
 # %% ../../nbs/data/datasets.ipynb #414c6f1f
-_NO_PICTURES = f"no pictures in it; looked for {', '.join(sorted(SUFFIXES))}"
-
-
 def open_dataset(
     name: str,                # one of `dataset_names()`, perhaps narrowed, as in "spair71k:cat,dog"
     root: Path | None = None, # where its files are, for sets that have files
@@ -337,7 +348,7 @@ def open_dataset(
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     name, wanted = _known(name)
-    if name in GENERATED: return _generated(name, split, size, n)
+    if name in GENERATED: return _generated(name, split, size, n, wanted)
     # their own split where they have one; else tenths of their training part
     theirs = DESCRIPTIONS[name].splits
     part, tenths = theirs.get(split, theirs.get("train", "")), set(SPLITS[split])
@@ -348,7 +359,7 @@ def open_dataset(
     listed = Listing(source.paths)
     source.paths = Listing(path for path in listed
                            if len(tenths) == 10 or _tenth(source.unit(path)) in tenths)
-    if not len(listed): raise UserError(f"--root {root}: {_NO_PICTURES}")
+    if not len(listed): raise UserError(f"--root {root}: {NO_PICTURES}")
     if not len(source.paths):
         raise UserError(f"--root {root}: none of its {len(listed)} pictures falls into split "
                         f"{split!r}; add more")
@@ -390,7 +401,7 @@ def check_dataset(name: str, root: Path | None = None) -> dict:   # `name`: as o
         missing, notes = missing + source.missing, notes + source.notes
         bad |= _unreadable(source)
     if not any(p["found"] for p in parts.values()):
-        raise failures[0] if failures else UserError(f"--root {root}: {_NO_PICTURES}")
+        raise failures[0] if failures else UserError(f"--root {root}: {NO_PICTURES}")
     missing += [str(e) for e in failures]
     return dict(name=name, root=str(root), parts=parts, missing=missing, notes=notes,
                 unreadable=bad, ok=not bad and not missing)

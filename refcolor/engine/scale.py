@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..augment import Triple, noise_size, self_reference
+from ..augment import make_triple, noise_size, self_reference
 from ..core import MODULES, PRESETS, Preset, UserError, save_result, say, uniform
 from ..data.datasets import open_dataset
 from ..encoder import gather_levels
@@ -37,7 +37,7 @@ from ..scft import SCFT
 from ..show import progress
 from ..sketch import xdog
 from ..tps import ThinPlateSpline, control_grid, pixel_centres, sampling_grid, warp
-from ..train import Learner, make_triple
+from ..train import Learner
 
 # %% ../../nbs/engine/scale.ipynb #149fd18e
 class Measured(NamedTuple):
@@ -135,7 +135,7 @@ def step_learner(
 # %% ../../nbs/engine/scale.ipynb #96b990bb
 def _pieces(learner: Learner) -> tuple:
     "G, Φ and D alone, each a function that runs forward and backward."
-    part = Triple(*(x.to(learner.device) for x in learner.batches[0][0]))
+    part = learner.batches[0][0].to(learner.device)
     def generator():
         fake, logits = learner.paint(part)
         (fake.mean() + logits.float().mean()).backward()

@@ -21,11 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..augment import make_triple
 from ..core import (Preset, UserError, code_digest, load_result, preset_from_dict,
-                           write_atomically)
+                           with_recipe, write_atomically)
 from ..data.characters import STYLES
 from ..data.datasets import open_dataset
-from ..data.pairs import BentReference, EmojiPeople, SelfReference, sources_of
+from ..data.pairs import BentReference, EmojiPeople, Posed, SelfReference, sources_of
 from ..engine.callbacks import Callback
 from ..evaluate import constant_answer, mean_of, measure_all, score
 from ..fid import feature_extractor
@@ -33,7 +34,7 @@ from ..generator import GeneratorOutput
 from ..losses import total_loss
 from ..sketch import xdog
 from ..tps import pixel_centres
-from ..train import Learner, make_triple
+from ..train import Learner
 from ..triplet import triplet_loss
 
 # %% ../../nbs/study/rows.ipynb #dbf6c3da
@@ -44,13 +45,16 @@ class Row:
     model: dict = field(default_factory=dict)    # fields of ModelConfig
     data: dict = field(default_factory=dict)     # fields of DataConfig
     train: dict = field(default_factory=dict)    # fields of TrainConfig
+    recipe: str = "paper"                        # what it departs from, of `core.with_recipe`
     mutant: str = ""                             # a wrong L_tr of `MUTANTS`
+    extra: str = ""                              # of another paper: "gram" or "shuffle"
     longer: int = 1                              # times as many steps
     untrained: str = ""                          # a method of `UNTRAINED`: nothing to train
 
 
 def row_preset(row: Row, preset: Preset) -> Preset:
     "The preset with the row's changes."
+    preset = with_recipe(preset, row.recipe)
     train = dict(steps=preset.train.steps * row.longer) | row.train
     return replace(preset, model=replace(preset.model, **row.model),
                    data=replace(preset.data, **row.data), train=replace(preset.train, **train))
@@ -82,9 +86,28 @@ ROWS = {
     "no_perc": Row("without L_perc", train=dict(lambda_perc=0.)),
     "no_style": Row("without L_style", train=dict(lambda_style=0.)),
     "vanilla": Row("cross-entropy for least squares in L_adv", train=dict(gan_mode="vanilla")),
+    "bare_reference": Row("the reference's first block without a norm",
+                          model=dict(bare=("reference",))),
+    "bare_decoder": Row("the decoder without norms", model=dict(bare=("decoder",))),
+    "bare_both": Row("both without norms", model=dict(bare=("reference", "decoder"))),
     "addition": Row("addition for SCFT", model=dict(fusion="addition")),
     "adain": Row("AdaIN for SCFT", model=dict(fusion="adain")),
     "stopgrad": Row("SCFT, no gradient through α (SGA's idea)", model=dict(fusion="stopgrad")),
+    "aligned": Row("the paper's s(·)", recipe="posed", data=dict(recipe="paper")),
+    "posed": Row("posed", recipe="posed", data=dict(cross=0.)),
+    "cross": Row("posed, half of them cross pairs", recipe="posed"),
+    "cross_only": Row("cross pairs alone", recipe="posed", data=dict(cross=1.)),
+    "gram": Row("posed + Gram regularisation", recipe="posed", data=dict(cross=0.), extra="gram"),
+    "shuffle": Row("posed + patches of the reference shuffled", recipe="posed",
+                   data=dict(cross=0.), extra="shuffle"),
+    "posed_no_tr": Row("posed, without L_tr", recipe="posed", data=dict(cross=0.),
+                       train=dict(lambda_tr=0.)),
+    "posed_no_tr_long": Row("posed, without L_tr, three times the steps", recipe="posed",
+                            data=dict(cross=0.), train=dict(lambda_tr=0.), longer=3),
+    "posed_same_place": Row("posed, wrong: Eq. 6 ignoring the warp", recipe="posed",
+                            data=dict(cross=0.), mutant="same_place"),
+    "posed_margin12": Row("posed, γ = 12", recipe="posed", data=dict(cross=0.),
+                          train=dict(margin=12.)),
     "constant": Row("a constant colour", untrained="constant"),
     "copy": Row("the reference, laid over", untrained="copy"),
     "histogram": Row("the reference's histogram", untrained="histogram"),
@@ -96,6 +119,9 @@ EXPERIMENTS = {name: tuple(rows.split()) for name, rows in {
     "table2": "rec_adv rec_adv_perc no_tr full no_perc no_style no_adv no_adv_long no_rec vanilla",
     "fig8": "rec_adv rec_adv_perc no_tr full",
     "modules": "full addition adain stopgrad",
+    "alignment": "aligned posed cross cross_only gram shuffle posed_no_tr posed_same_place "
+                 "posed_margin12 posed_no_tr_long constant copy flow",
+    "tint": "full bare_reference bare_decoder bare_both",
     "table1": "constant copy histogram flow addition adain no_tr full fade stopgrad",
     "departures": "full vanilla positions8 appearance0 appearance1 warp05 warp25 black raw "
                   "lambdas wide",
@@ -183,7 +209,7 @@ def attention_entropy(
 # %% ../../nbs/study/rows.ipynb #957ddb80
 def branch_conflict(
     learner: Learner,
-    triple,            # a batch, of `train.make_triple`
+    triple,            # a batch, of `augment.make_triple`
 ) -> dict:             # cosines; NaN where a branch gets no gradient
     """Do the branches of the attention pull v_s and v_r in different directions?
 
@@ -238,7 +264,7 @@ class ValidationCurve(Callback):
             if logits is None: continue
             line[f"{prefix}entropy"] = float(attention_entropy(logits).mean())
         triple = make_triple(self.dataset, range(8), 0, 0, learner.preset.data)
-        line |= branch_conflict(learner, type(triple)(*(x.to(device) for x in triple)))
+        line |= branch_conflict(learner, triple.to(device))
         line = {k: round(v, 5) if math.isfinite(v) else None for k, v in line.items()}
         self.lines = [l for l in self.lines if l["step"] < line["step"]] + [line]
         text = "".join(json.dumps(l) + "\n" for l in self.lines)
@@ -247,7 +273,8 @@ class ValidationCurve(Callback):
 # %% ../../nbs/study/rows.ipynb #58dfd55c
 CURVE = "curve.jsonl"      # of a run's folder
 ROOTS = ("study.runs",)    # a result depends on this module and on what it imports
-PAIRED = ("region_error", "psnr", "bent_region_error", "self_psnr", "correspondence_0",
+PAIRED = ("region_error", "psnr", "paper_error", "posed_region_error", "posed_paper_error",
+          "posed_psnr", "bent_region_error", "self_psnr", "correspondence_0",
           "correspondence", "part_attention")      # kept pair by pair, for paired differences
 
 
@@ -334,7 +361,9 @@ def judged_sources(
 ) -> list:
     "The pairs that a row is judged by: with a true answer, wherever there can be one."
     n, name = min(n, len(dataset)), getattr(dataset, "name", "")
-    if name == "openmoji": return [EmojiPeople(dataset, n), SelfReference(dataset, n)]
+    if name == "openmoji":
+        people = EmojiPeople(dataset, n)
+        return [people, Posed(people), SelfReference(dataset, n)]
     return [*sources_of(dataset, n), *([BentReference(dataset, n)] if name in STYLES else [])]
 
 

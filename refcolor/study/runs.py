@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from ..augment import make_triple
 from ..core import code_digest, preset_from_dict, processor, save_result, write_atomically
 from ..data.characters import STYLES
 from ..data.pairs import CrossReference
@@ -30,8 +31,7 @@ from ..show import progress
 from .rows import (CURVE, ROOTS, ROWS, Study, Untrained, ValidationCurve,
                                  attention_entropy, branch_conflict, judge_row, open_study,
                                  wrong_loss)
-from ..train import (Diverged, Learner, batch_index, faded_lambdas, learning_rates,
-                            make_triple)
+from ..train import Diverged, Learner, batch_index, faded_lambdas, learning_rates
 
 # %% ../../nbs/study/runs.ipynb #53bb69a4
 def row_learner(
@@ -85,7 +85,8 @@ def training_probe(study: Study, name: str, seed: int, dataset) -> dict:   # to 
     after = {"averaged": float(fake.abs().mean())} | branch_conflict(learner, triple)
     if logits is not None: after["entropy"] = float(attention_entropy(logits).mean())
     schedule = *faded_lambdas(t, late, learner.phi.name).values(), *learning_rates(t, late)
-    batch = sha256(b"".join(x.contiguous().numpy().tobytes() for x in triple)).hexdigest()[:16]
+    known = (x.contiguous().numpy().tobytes() for x in triple if x is not None)
+    batch = sha256(b"".join(known)).hexdigest()[:16]
     return {"batch": batch, "losses": dict(losses), "late": [*map(six_digits, schedule)],
             "after": {k: six_digits(v) for k, v in after.items()}}
 
