@@ -22,14 +22,15 @@ from PIL import Image
 from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
-from ..colorize import colorize, default_weights, is_line_art
+from ..colorize import colorize, default_weights
 from ..core import (MODULES, PRESETS, Preset, UserError, check_device, preset_from_dict,
                            save_result, say, uniform, with_recipe, write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
 from ..data.pairs import PARTS, CrossReference, partners
-from ..data.pictures import check_apart, named_pictures, read_picture
+from ..data.decode import notes_of, read_picture
+from ..data.pictures import check_apart, named_pictures
 from ..engine.checkpoints import checkpoints
 from ..evaluate import evaluate
 from ..generator import load_generator
@@ -230,7 +231,7 @@ def check_targets(args, targets: list) -> list:   # paths to write
 
 def hints_of(
     rows,                # lists of numbers as typed: X Y X' Y' and perhaps K, in pixels; or None
-    sketch: Image.Image,
+    size: tuple,         # of the sketch: width, height
     references: list,    # PIL images
 ) -> list:
     "Hints in the units of `colorize`; raises `UserError` if one is none."
@@ -240,7 +241,7 @@ def hints_of(
         if len(row) not in (4, 5) or (k := int(([*row, 0])[4])) not in range(len(references)):
             raise UserError(f"--hint {' '.join(f'{v:g}' for v in row)}: expected X Y X' Y', and K "
                             "if there are several references, counted from 0")
-        (x, y, u, v), (w, h), (rw, rh) = row[:4], sketch.size, references[k].size
+        (x, y, u, v), (w, h), (rw, rh) = row[:4], size, references[k].size
         hints.append((unit(x, w), unit(y, h), (unit(u, rw), unit(v, rh), k)))
     return hints
 
@@ -250,18 +251,22 @@ def run_colorize(args) -> dict:
     todo, folder = jobs(args.sketch, args.reference, args.out), os.path.isdir(args.sketch)
     kept = check_targets(args, [target for *_, target in todo])
     if args.hint and folder: raise UserError("--hint: give it with one sketch, not with a folder")
-    weights, read, failed = args.weights or default_weights(), lru_cache(8)(read_picture), {}
+    weights, failed = args.weights or default_weights(), {}
+    @lru_cache(8)
+    def read(path):                            # what is worth knowing about it is said once
+        picture = read_picture(path, "reference")
+        for note in notes_of(picture): say(f"note: {note}")
+        picture.info = {}
+        return picture
     left = [job for job in todo if job[2] not in kept]
     generator = load_generator(weights) if folder else None
     for sketch_path, reference_paths, target in progress(left, "colouring") if folder else left:
         try:
-            sketch = read_picture(sketch_path, "sketch")
-            references = [read(path, "reference") for path in reference_paths]
-            if not args.extract and not is_line_art(sketch):
-                say(f"note: {sketch_path} is mostly dark; --extract draws the lines of a picture")
-            hints = hints_of(args.hint, sketch, references)
+            references = [read(path) for path in reference_paths]
+            size = read_picture(sketch_path, "sketch").size if args.hint else None
+            hints = hints_of(args.hint, size, references)
             if generator is None: generator = load_generator(weights)
-            result = colorize(sketch, references, generator, hints, args.clean, args.extract)
+            result = colorize(sketch_path, references, generator, hints, args.clean, args.extract)
             save_picture(result, target)
         except UserError as e:
             if not folder: raise
