@@ -92,7 +92,7 @@ def is_line_art(
     small.thumbnail((256, 256))
     x = np.asarray(small, np.float32)
     x = x / np.quantile(x, 0.95, (0, 1)).clip(1)                        # paper may be yellow
-    coloured = Image.fromarray(np.uint8(255) * (x.max(2) - x.min(2) > 0.25))
+    coloured = Image.fromarray(np.uint8(255) * (x.max(2) - x.min(2) > 0.18))
     wide = np.asarray(coloured.filter(ImageFilter.MinFilter(5)))       # a blue pencil's line is not
     return bool((np.asarray(ink_of(small)) > 200).mean() > 0.6 and (wide > 0).mean() < 0.02)
 

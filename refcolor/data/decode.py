@@ -237,7 +237,8 @@ def drawn_in(
         depth = np.diagonal(depths)
         alike = _near(colours[:, None], colours) & (depth > 0) | _near(colours[:, None], last)
         thin = depth < np.array(part.size * 2) / 20
-        layer = (depth > 0) & ~_near(colours, last) & ((alike.sum(1) > 1) | first & thin)
+        edge = first & thin & (colours.max(1) < 100)             # a scanner's, on one side
+        layer = (depth > 0) & ~_near(colours, last) & ((alike.sum(1) > 1) | edge)
         beyond = edges_of(small.crop(abs(figure + depth * layer).tolist()))
         beyond = [_near(edge, colour).mean() for edge, colour in zip(beyond, colours)]
         goes_on = np.array([np.median(np.compress(a, beyond)) > 0.1 if a.any() else False
