@@ -83,5 +83,5 @@ def init_weights(
             nn.init.normal_(layer.weight, 0., std)
             if layer.bias is not None: nn.init.zeros_(layer.bias)
     for block in net.modules():     # without a norm, the signal's size is the weights' own affair
-        if isinstance(block, nn.Sequential) and isinstance(block[1], nn.Identity):
+        if isinstance(block, nn.Sequential) and any(isinstance(m, nn.Identity) for m in block):
             nn.init.kaiming_normal_(block[0].weight, 0.2)

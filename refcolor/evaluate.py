@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ACCURATE', 'MEAN_COLOUR', 'MS_SSIM_SIDE', 'BASELINES', 'region_means', 'region_error', 'region_accuracy',
            'paper_error', 'constant_answer', 'picture_metrics', 'correspondence_accuracy', 'part_cells',
-           'part_attention', 'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'crowd_distances',
-           'Evaluation', 'measure_all', 'evaluate', 'compare']
+           'part_attention', 'keypoint_psnr', 'mean_of', 'bootstrap_interval', 'score', 'measure', 'check_crowd',
+           'crowd_distances', 'Evaluation', 'measure_all', 'evaluate', 'compare']
 
 # %% ../nbs/12_evaluate.ipynb #3a5ae32b
 import math
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .core import UserError, processes
-from .data.pairs import Pairs, sources_of
+from .data.pairs import Pairs, registered, sources_of
 from .engine.features import ALEXNET_FILE, lpips_network
 from .fid import (FeatureExtractor, Statistics, frechet_distance, frechet_from_features,
                           kid, metric_name, squared_mmd)
@@ -185,12 +185,12 @@ def bootstrap_interval(
     values,            # one number per pair (n,), or one per pair and part (n, p); NaNs left out
     draws: int = 1000,
     seed: int = 0,
-) -> tuple:            # (low, high)
-    "The 95 % bootstrap interval of `mean_of`."
+) -> tuple | None:     # (low, high)
+    "The 95 % bootstrap interval of `mean_of` over pairs; None for one pair: it has no spread."
     values = np.asarray(values, dtype=float).reshape(len(values), -1)
     values = values[~np.isnan(values).all(1)]
     values = values[:, ~np.isnan(values).all(0)]
-    if not values.size: return (math.nan, math.nan)
+    if len(values) < 2 or not values.size or np.isinf(values).any(): return None
     times = _times_drawn(len(values), draws, seed)
     seen = times @ ~np.isnan(values)                                # (draws, p): how often counted
     means = times @ np.nan_to_num(values) / np.maximum(seen, 1)
@@ -231,10 +231,10 @@ def score(
     return found
 
 # %% ../nbs/12_evaluate.ipynb #0caa73c6
-BASELINES = ("constant", "copy")   # prefixes of their metrics' names
+BASELINES = ("constant", "copy", "flow")   # prefixes of their metrics' names
 
 
-def _measure(generator, pairs: Pairs, source, extractor, lpips) -> tuple:
+def _measure(generator, pairs: Pairs, source, extractor, lpips, flow) -> tuple:
     "Numbers and features of one batch, as numpy arrays."
     device = next(generator.parameters()).device
     fake, logits = generator(pairs.sketch.to(device), pairs.reference.to(device))
@@ -246,6 +246,8 @@ def _measure(generator, pairs: Pairs, source, extractor, lpips) -> tuple:
         torch.zeros_like(logits), torch.eye(logits.shape[-1]).expand_as(logits) * 100)
     guesses = {"": (fake, logits), "constant_": (constant_answer(pairs.reference), even),
                "copy_": (pairs.reference, own)}
+    if flow and pairs.truth is not None and pairs.grid is None:     # of another picture
+        guesses["flow_"] = registered(pairs.sketch, pairs.reference), None
     values = {}
     for guess, answer in guesses.items():
         for name, v in score(*answer, pairs, source.labels, lpips).items():
@@ -266,6 +268,7 @@ def measure(
     extractor: FeatureExtractor | None = None,  # for the distances between crowds
     lpips=None,       # of `lpips_network`
     batch: int = 16,
+    flow: bool = False,   # `registered` as a baseline, too: 25 ms a pair at 64², 80 ms at 128²
 ) -> tuple:       # values: metric -> (n,) or (n, p); features: crowd -> (n, d)
     "Run the generator and its baselines over all pairs of a source; raises `UserError` for NaNs."
     generator.eval()
@@ -273,8 +276,8 @@ def measure(
     rank, world = state.process_index, state.num_processes
     starts, rows = range(0, source.n, batch), []
     for start in progress(starts[rank::world], "evaluating"):
-        index = list(range(start, min(start + batch, source.n)))
-        rows.append((start, *_measure(generator, source.batch(index), source, extractor, lpips)))
+        pairs = source.batch(list(range(start, min(start + batch, source.n))))
+        rows.append((start, *_measure(generator, pairs, source, extractor, lpips, flow)))
     if world > 1:
         from accelerate.utils import gather_object
         rows = gather_object(rows)
@@ -283,6 +286,16 @@ def measure(
                  for k in (1, 2))
 
 # %% ../nbs/12_evaluate.ipynb #f0e743cd
+def check_crowd(n: int, d: int, network: str, distance: str):   # pictures, features of each
+    "Raise `UserError` if the asked statistic needs more pictures."
+    if distance == "frechet" and n <= d:
+        raise UserError(f"{metric_name(network, max(n, 2))}: a covariance of {d} features needs at "
+                        f"least {d + 1} pictures, got {n}: give --n {d + 1}, or take "
+                        "--distance kernel (KID's), which is unbiased at any n")
+    if distance == "kernel" and n < 2:
+        raise UserError("the kernel distance needs at least 2 pictures")
+
+
 def crowd_distances(
     features: dict,          # "": of the outputs, "real", perhaps "copy_": (n, d)
     network: str,            # the extractor's name
@@ -290,13 +303,8 @@ def crowd_distances(
 ) -> tuple:                  # metrics: name -> number or interval; notes: name -> why not
     "Compare crowds; raises `UserError` if the asked statistic needs more pictures, or for NaNs."
     n, d = features[""].shape
-    if distance == "frechet" and n <= d:
-        raise UserError(f"{metric_name(network, max(n, 2))}: a covariance of {d} features needs at "
-                        f"least {d + 1} pictures, got {n}: give --n {d + 1}, or take "
-                        "--distance kernel (KID's), which is unbiased at any n")
-    if n < 2:
-        if distance == "kernel": raise UserError("the kernel distance needs at least 2 pictures")
-        return {}, {f"fd_{network}": "needs at least 2 pictures"}
+    check_crowd(n, d, network, distance)
+    if n < 2: return {}, {f"fd_{network}": "needs at least 2 pictures"}
     found = {}
     try:
         for kind in ("frechet", "kernel") if distance == "auto" else (distance,):
@@ -335,9 +343,9 @@ def _summary(values: dict, parts: tuple) -> dict:
         each = {name: v}
         if v.ndim == 2: each |= {f"{name}_{p}": v[:, k] for k, p in enumerate(parts)}
         for key, column in each.items():
-            mean, interval = mean_of(column), bootstrap_interval(column)
-            finite = math.isfinite(mean)             # JSON has no word for NaN
-            result |= {key: mean if finite else None, f"{key}_ci": interval if finite else None}
+            mean = mean_of(column)                   # JSON has no word for NaN
+            result[key] = mean if math.isfinite(mean) else None
+            result[f"{key}_ci"] = bootstrap_interval(column)
     return result
 
 
@@ -346,11 +354,12 @@ def measure_all(
     sources: list,           # of `sources_of`, or others
     extractor: FeatureExtractor | None = None,
     distance: str = "auto",  # of `crowd_distances`
+    flow: bool = False,      # of `measure`
 ) -> Evaluation:
     "Measure a generator on several sources of pairs; raises `UserError`."
     lpips, values, notes, crowds = lpips_network(), {}, {}, {}
     for source in sources:
-        new, features = measure(generator, source, extractor, lpips)
+        new, features = measure(generator, source, extractor, lpips, flow=flow)
         values |= new
         if features: crowds, notes = crowd_distances(features, extractor.name, distance)
     if not any(name.endswith("psnr") for name in values):
@@ -372,7 +381,7 @@ def evaluate(
     extractor: FeatureExtractor | None = None,   # for the distances between crowds
 ) -> dict:               # metric -> value; `<metric>_ci` -> (low, high)
     "Measure a generator on a data set; raises `UserError`."
-    return measure_all(generator, sources_of(dataset, n, seed), extractor).result
+    return measure_all(generator, sources_of(dataset, n, seed), extractor, flow=True).result
 
 # %% ../nbs/12_evaluate.ipynb #cd8ab45e
 def compare(

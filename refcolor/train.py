@@ -220,7 +220,8 @@ class Learner:
                 loss, scores = discriminator_loss(D, part, fake, self.preset.train.gan_mode)
             (loss / len(parts)).backward()
             logs.append({"loss/adv_d": loss.detach()} | scores)
-        return _mean_of(logs) | {"norm/discriminator": self.descend(D, self.opt_d)}
+        return _mean_of(logs) | {
+            "norm/discriminator": self.descend(D, self.opt_d, self.preset.train.clip_d)}
 
     def generator_step(self, parts: list, outputs: list | None, measure: bool) -> dict:
         "One step of G against the D of now; returns all terms and its gradient's norm, each ()."
@@ -230,10 +231,12 @@ class Learner:
             fake, logits = outputs[i] if outputs else self.paint(part)
             terms, weights = self.losses(part, fake, logits)
             norms = gradient_norms(terms, weights, fake, logits) if measure else {}
+            if measure: norms["fake/std"] = fake.detach().std((2, 3)).mean()
             (total_loss(terms, weights) / len(parts)).backward()
             names = {k: "adv_g" if k == "adv" else k for k in terms}     # D has one, too: adv_d
             logs.append({f"loss/{names[k]}": v.detach() for k, v in terms.items()} | norms)
-        return _mean_of(logs) | {"norm/generator": self.descend(self.generator, self.opt_g)}
+        clip = self.preset.train.clip_g
+        return _mean_of(logs) | {"norm/generator": self.descend(self.generator, self.opt_g, clip)}
 
     def losses(self, part: Triple, fake: Tensor, logits: Tensor | None) -> tuple:
         "The terms of Eq. 11, each (), and their λ now; D is frozen."
@@ -245,15 +248,18 @@ class Learner:
                                      (part.parts, part.reference_parts))
         return terms, faded_lambdas(t, self.steps_done, self.phi.name)
 
-    def descend(self, network: nn.Module, optimizer) -> Tensor:
-        "Average the gradients over the processes, take the step; returns the gradient's norm."
+    def descend(self, network: nn.Module, optimizer, clip: float) -> Tensor:
+        "Average the gradients over the processes, take the step; returns the norm, unclipped."
         grads = [p.grad for p in network.parameters() if p.grad is not None]
         if self.processes.num_processes > 1:
             flat = reduce(torch.cat([g.flatten() for g in grads]), "mean")      # one message
             for g, mean in zip(grads, flat.split([g.numel() for g in grads])):
                 g.copy_(mean.view_as(g))
+        norm = torch.nn.utils.get_total_norm(grads)
+        # one wild batch would throw a decoder without norms where no gradient brings it back from
+        if clip: torch.nn.utils.clip_grads_with_norm_(network.parameters(), clip, norm)
         optimizer.step()
-        return torch.nn.utils.get_total_norm(grads)
+        return norm
 
     def over_processes(self, log: dict) -> dict:
         "Mean over the processes, as floats."
@@ -265,6 +271,8 @@ class Learner:
         "Raise `Diverged` and name the first value that cannot be right."
         # a healthy loss stays below 1,000; a norm only has to be finite
         bad = [k for k, v in log.items() if not abs(v) < (1e6 if k.startswith("loss/") else np.inf)]
+        # pictures of one colour have no gradient through tanh: they stay so
+        if log.get("fake/std", 1) < 1e-4: bad.append("fake/std")
         if not bad: return
         raise Diverged(f"step {self.steps_done}: {bad[0]} is {log[bad[0]]:g}; {self.last_good()}. "
                        "Try a lower learning rate")

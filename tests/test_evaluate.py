@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from PIL import Image
 import refcolor
 from refcolor import evaluate as ev
 from refcolor.app.cli import main
-from refcolor.core import UserError
+from refcolor.core import UserError, uniform
 from refcolor.show import to_image
+from refcolor.sketch import xdog
+from refcolor.data import pairs as data_pairs
 from refcolor.data.datasets import open_dataset
-from refcolor.data.pairs import PARTS, CrossReference, open_sources
+from refcolor.data.pairs import PARTS, CrossReference, Pairs, Posed, Subset, open_sources, registered, sources_of
 from refcolor.engine.features import ALEXNET_FILE, lpips_network
 from refcolor.fid import FeatureExtractor
 from refcolor.generator import load_generator
@@ -147,29 +150,67 @@ def test_the_crowds_distances_are_pytorch_fids_and_the_baselines_what_they_say()
     thumbnail = FeatureExtractor("thumbnail", 12, lambda x: torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
     dataset, generator = open_dataset("avatars", None, "valid", 64, 32), load_generator(TINY)
     result = ev.evaluate(generator, dataset, n=24, extractor=thumbnail)
-    pairs = CrossReference(dataset, 24).batch(range(24))
+    cross = CrossReference(dataset, 24)
+    pairs = cross.batch(range(24))
     with torch.no_grad(): fake = generator(pairs.sketch, pairs.reference).fake
     for prefix, images in (("", fake), ("copy_", pairs.reference)):
         a, b = thumbnail(images).double().numpy(), thumbnail(pairs.truth).double().numpy()
         expected = calculate_frechet_distance(a.mean(0), np.cov(a, rowvar=False), b.mean(0), np.cov(b, rowvar=False))
         assert result[f"{prefix}fd_thumbnail_n24"] == pytest.approx(expected, rel=1e-3)
-    # the baselines are what their names say, and so are the model's own numbers
+    # the baselines are what their names say, and so are the model's own numbers, straight and posed
     labels = [dataset.part_labels[p] for p in PARTS["avatars"]]
-    for prefix, images in (("", fake), ("copy_", pairs.reference), ("constant_", torch.full_like(fake, ev.MEAN_COLOUR))):
-        error = ev.region_error(images, pairs.truth, pairs.parts, labels, pairs.reference_parts)
-        assert result[f"{prefix}region_error"] == pytest.approx(float(error.nanmean(0).mean()), abs=1e-5)
-        assert result[f"{prefix}region_error_hair"] == pytest.approx(float(error[:, 0].nanmean()), abs=1e-5)
-        assert result[f"{prefix}region_accuracy_skin"] == pytest.approx(float((error[:, 1] < 0.1).sum() / (~error[:, 1].isnan()).sum()))
-        assert result[f"{prefix}psnr"] == pytest.approx(float(ev.picture_metrics(images, pairs.truth)["psnr"].mean()), abs=1e-3)
-    # attention that knows nothing gets the part's area, attention that stands still what lies at the same place
-    here, there = (ev.part_cells(x, labels, 256).float() for x in (pairs.parts, pairs.reference_parts))
-    seen = there.sum(-1) > 0
-    area, same = there.mean(-1), (here * there).sum(-1) / here.sum(-1)
-    for prefix, share in (("constant_", area), ("copy_", same)):
-        expected = share.where(seen & (here.sum(-1) > 0), torch.tensor(torch.nan)).nanmean(0).mean()
-        assert result[f"{prefix}part_attention"] == pytest.approx(float(expected), abs=1e-4)
+    for source in (cross, Posed(cross)):
+        pairs = source.batch(range(24))
+        with torch.no_grad(): fake = generator(pairs.sketch, pairs.reference).fake
+        for guess, images in (("", fake), ("copy_", pairs.reference), ("constant_", torch.full_like(fake, ev.MEAN_COLOUR)),
+                              ("flow_", registered(pairs.sketch, pairs.reference))):
+            error, prefix = ev.region_error(images, pairs.truth, pairs.parts, labels, pairs.reference_parts), guess + source.prefix
+            assert result[f"{prefix}region_error"] == pytest.approx(float(error.nanmean(0).mean()), abs=1e-5)
+            assert result[f"{prefix}region_error_hair"] == pytest.approx(float(error[:, 0].nanmean()), abs=1e-5)
+            assert result[f"{prefix}region_accuracy_skin"] == pytest.approx(float((error[:, 1] < 0.1).sum() / (~error[:, 1].isnan()).sum()))
+            assert result[f"{prefix}psnr"] == pytest.approx(float(ev.picture_metrics(images, pairs.truth)["psnr"].mean()), abs=1e-3)
+            assert result[f"{prefix}paper_error"] == pytest.approx(float(ev.paper_error(images, pairs.truth, pairs.parts).mean()), abs=1e-5)
+        # attention that knows nothing gets the part's area, attention that stands still what lies at the same place
+        here, there = (ev.part_cells(x, labels, 256).float() for x in (pairs.parts, pairs.reference_parts))
+        seen = there.sum(-1) > 0
+        area, same = there.mean(-1), (here * there).sum(-1) / here.sum(-1)
+        for guess, share in (("constant_", area), ("copy_", same)):
+            expected = share.where(seen & (here.sum(-1) > 0), torch.tensor(torch.nan)).nanmean(0).mean()
+            assert result[f"{guess}{source.prefix}part_attention"] == pytest.approx(float(expected), abs=1e-4)
+    # the flow has no attention, and another picture's lines; where nobody asks for it, it costs nothing
+    assert not any(k.startswith(("flow_self", "flow_part")) for k in result)
+    assert not any(k.startswith("flow") for k in ev.measure_all(generator, [CrossReference(dataset, 2)]).result)
+    # what is posed cannot be copied; nor is a posed crowd compared with another one
+    assert result["copy_posed_region_error"] > 3 * result["copy_region_error"] and not any("posed_fd" in k for k in result)
     low, high = result["kd_thumbnail_n24_ci"]
     assert low < result["kd_thumbnail_n24"] < high
+
+
+def shifted(dx, dy):
+    "A picture of blobs, and the sketch of the same picture moved by whole pixels."
+    y, x = torch.meshgrid(torch.arange(64.), torch.arange(64.), indexing="ij")
+    def drawn(dx, dy):
+        blob = lambda cx, cy, r: ((x - cx - dx) ** 2 + (y - cy - dy) ** 2 < r * r).float()
+        return torch.stack([1 - 2 * blob(20, 24, 9), 1 - 2 * blob(42, 38, 12), 1 - 2 * blob(22, 46, 6)])[None]
+    return xdog(drawn(dx, dy)), drawn(0, 0), drawn(dx, dy)
+
+
+@pytest.mark.parametrize("dx, dy", [(3, 0), (0, 3), (-3, 2)])
+def test_registered_moves_the_reference_to_the_sketch(dx, dy):
+    "In the right direction, along the right axis, by whole pixels: no other version comes near."
+    sketch, reference, truth = shifted(dx, dy)
+    gap = lambda x: float((x - truth).abs().mean())
+    assert gap(registered(sketch, reference)) < 0.35 * gap(reference)
+
+
+def test_registered_leaves_a_fitting_reference_alone_and_treats_each_picture_for_itself():
+    sketch, reference, _ = shifted(0, 0)
+    assert float((registered(sketch, reference) - reference).abs().mean()) < 0.01
+    other, moved, _ = shifted(3, 0)
+    both = registered(torch.cat([sketch, other]), torch.cat([reference, moved]))
+    alone = registered(other, moved)
+    assert float((both[1:] - alone).abs().mean()) < 1e-3, "not to the bit: XDoG's convolution rounds otherwise in a batch"
+    assert both.shape == (2, 3, 64, 64) and both.dtype == torch.float32
 
 
 def test_intervals_cover_the_truth():
@@ -181,8 +222,9 @@ def test_intervals_cover_the_truth():
         low, high = ev.bootstrap_interval(values, draws=300)
         hits += low <= 0.5 <= high
     assert 0.88 <= hits / 200 <= 0.98
-    assert all(np.isnan(ev.bootstrap_interval([[np.nan, np.nan]])))
-    assert ev.bootstrap_interval([2.]) == (2., 2.)
+    for nothing in ([[np.nan, np.nan]], [2.], [[2., 3.]], [[2., np.nan], [np.nan, np.nan]], [1., np.inf]):
+        assert ev.bootstrap_interval(nothing) is None, nothing
+    assert ev.bootstrap_interval([2., 2.]) == (2., 2.)
 
 
 def test_attention_on_parts_counts_what_a_loop_counts():
@@ -195,6 +237,147 @@ def test_attention_on_parts_counts_what_a_loop_counts():
         for k, label in enumerate((2, 3)):
             rows = [sum(float(alpha[i, j]) for j in range(16) if there[j] == label) for i in range(16) if here[i] == label]
             assert float(ours[b, k]) == pytest.approx(np.mean(rows), abs=1e-5)
+
+
+# ---- the ruler that cannot be copied ----
+
+DOTS = {2: (1., -1., -1.), 9: (-1., 1., -1.), 30: (-1., -1., 1.)}      # between two of these labels lie labels that are none
+PAGE, TINT = 77, (0.5, 0.2, -0.2)
+HERE, THERE = (((-0.3, 0.2), (0.25, 0.3), (0.1, -0.3)), ((0.3, -0.2), (-0.3, -0.1), (0.05, 0.35)))      # their places: sketch, reference
+
+
+def dotted(places):
+    "Three dots on a tinted page: sketch, picture and labels."
+    x, y = np.meshgrid(*[(np.arange(64) + 0.5) / 32 - 1] * 2)
+    parts = np.full((64, 64), PAGE, np.uint8)
+    for label, (cx, cy) in zip(DOTS, places): parts[(x - cx) ** 2 + (y - cy) ** 2 < 0.15 ** 2] = label
+    colours = np.zeros((256, 3))
+    for label, colour in (DOTS | {PAGE: TINT}).items(): colours[label] = colour
+    picture = torch.from_numpy(colours[parts]).float().permute(2, 0, 1)
+    return torch.from_numpy(np.where(parts == PAGE, 0.5, -1.)).float()[None], picture, torch.from_numpy(parts)
+
+
+class Dots:
+    "Pairs that tell how they were moved; everything else of them is given, too, to be lost."
+    prefix, labels, n = "", {}, 64
+
+    def batch(self, index):
+        (sketch, truth, parts), (_, reference, reference_parts) = dotted(HERE), dotted(THERE)
+        many = lambda x: x.expand(len(index), *x.shape).clone()
+        return Pairs(*map(many, (sketch, reference, truth, parts, reference_parts)), grid=torch.zeros(len(index), 64, 64, 2), points=[None] * len(index), real=many(truth))
+
+
+def poses_of(parts, places):
+    "How far each part map was turned and enlarged, where it was moved to, and whether it is mirrored: from the dots' centres."
+    centres, found = (torch.arange(64) + 0.5) / 32 - 1, []
+    before = np.concatenate([np.array(places), np.ones((3, 1))], 1)
+    for labels in parts:
+        now = [[float((m.float() * c).sum() / m.sum()) for c in (centres[None], centres[:, None])] for m in (labels == k for k in DOTS)]
+        *turned, shift = np.linalg.solve(before, np.array(now))
+        a = np.array(turned).T                                                 # column vectors
+        scale, flip = abs(np.linalg.det(a)) ** 0.5, np.linalg.det(a) < 0
+        assert np.abs(a.T @ a - scale ** 2 * np.eye(2)).max() < 0.12, "no similarity"
+        found.append((scale, np.degrees(np.arctan2(a[0, 1], a[1, 1])), *shift, flip))
+    return np.array(found)
+
+
+@pytest.fixture(scope="module")
+def dots(): return Posed(Dots()).batch(range(64))
+
+
+def test_posed_pairs_are_moved_by_similarities_of_their_own(dots):
+    here, there = poses_of(dots.parts, HERE), poses_of(dots.reference_parts, THERE)
+    both = np.concatenate([here, there])
+    for column, low, high, noise in ((0, 0.75, 1.25, 0.03), (1, -25, 25, 3), (2, -0.25, 0.25, 0.02), (3, -0.25, 0.25, 0.02)):
+        v, reach = both[:, column], 0.1 * (high - low)
+        assert low - noise <= v.min() < low + reach and high - reach < v.max() <= high + noise, (column, v.min(), v.max())
+    assert 0.35 < both[:, 4].mean() < 0.65, "mirrored: one in two"
+    assert np.abs(here - there)[:, :4].max(1).min() > 0.01 and len(np.unique(both.round(3), axis=0)) == 128
+    for a, b in ((here, there), (here[:-1], here[1:])):                        # neither of a pair nor of neighbours
+        assert all(abs(np.corrcoef(a[:, k], b[:, k])[0, 1]) < 0.4 for k in range(5))
+    # counter-clockwise and rightwards, as in 04_augment, whatever else it is: mirrored before it is turned
+    config, pose = Posed(Dots()).config, uniform(0, 2, range(64), 40)[:, :5].numpy()
+    expected = np.stack([1 + config.scale * pose[:, 0], config.rotation * pose[:, 1], *(config.shift * pose[:, 2:4]).T, pose[:, 4] < 0], 1)
+    assert np.abs(here - expected).max(0) == pytest.approx(0, abs=3) and np.abs(here - expected)[:, [0, 2, 3, 4]].max() < 0.05
+
+
+@pytest.mark.parametrize("picture, parts", [("truth", "parts"), ("real", "parts"), ("sketch", "parts"), ("reference", "reference_parts")])
+def test_what_is_posed_moves_with_its_part_map_and_white_is_outside(picture, parts, dots):
+    image, labels = getattr(dots, picture), getattr(dots, parts)
+    assert labels.dtype == torch.uint8 and set(labels.unique().tolist()) == {0, PAGE, *DOTS}, "labels were mixed"
+    colours = {k: c if image.shape[1] == 3 else (-1.,) for k, c in DOTS.items()} | {PAGE: TINT if image.shape[1] == 3 else (0.5,), 0: (1.,) * image.shape[1]}
+    for label, colour in colours.items():
+        # two pixels away from everything else: exactly that colour
+        inside = -torch.nn.functional.max_pool2d(-(labels == label).float()[:, None], 5, 1)[:, 0] > 0
+        assert inside.any((1, 2)).all() if label else inside.sum() > 5000
+        gap = (image - torch.tensor(colour)[:, None, None]).abs().amax(1)[:, 2:-2, 2:-2][inside]
+        assert gap.max() < 1e-4, (picture, label, float(gap.max()))
+
+
+def test_what_is_not_posed_along_is_not_known(dots):
+    assert dots.grid is None and dots.points is None
+    bare = Posed(SimpleNamespace(batch=lambda index: Dots().batch(index)._replace(truth=None, parts=None, reference_parts=None, real=None), prefix="some_", labels={}, n=3))
+    assert bare.prefix == "posed_some_" and bare.n == 3
+    found = bare.batch([0, 1])
+    assert torch.equal(found.sketch, dots.sketch[:2]) and found[2:] == (None,) * 6
+
+
+def test_a_pose_is_the_pairs_own_and_the_seeds():
+    alone, many = Posed(Dots()).batch([7, 3]), Posed(Dots()).batch(range(8))
+    for a, b in zip(alone, many):
+        if a is not None: torch.testing.assert_close(a.float(), b[[7, 3]].float(), rtol=0, atol=1e-5)
+    assert (Posed(Dots(), seed=1).batch(range(8)).parts != many.parts).any((1, 2)).all()
+
+
+def test_a_figure_that_would_leave_its_page_is_posed_again():
+    "Sketch and reference each by its own figure: one sits in a corner, the other one opposite."
+    class Corners(Dots):
+        def batch(self, index):
+            sketch, reference = torch.ones(len(index), 1, 64, 64), torch.ones(len(index), 3, 64, 64)
+            sketch[..., 50:62, 50:62], reference[..., 2:14, 2:14] = -1, 0
+            return Pairs(sketch, reference)
+    found, whole = Posed(Corners()).batch(range(200)), Corners().batch([0])
+    for x, before in ((found.sketch, whole.sketch), (found.reference, whole.reference)):
+        left = (1 - x).sum((1, 2, 3)) / (1 - before).sum()
+        # half of it, of a figure that is 0.75 to 1.25 times as large
+        assert left.min() > 0.4 * 0.75 ** 2 and left.max() < 1.1 * 1.25 ** 2, left.min()
+        assert (x == before).all((1, 2, 3)).float().mean() < 0.03, "again, not left where it was"
+
+
+def test_sources_of_a_generated_set_are_straight_posed_and_its_own():
+    dataset = open_dataset("avatars", None, "valid", 64, 32)
+    cross, posed, own = sources_of(dataset, 16, seed=5)
+    assert (cross.prefix, posed.prefix, own.prefix) == ("", "posed_", "self_") and {s.n for s in (cross, posed, own)} == {16}
+    assert posed.labels == cross.labels == own.labels and len(cross.labels) == 3
+    # the very same pairs: a part has the same colour on either page
+    x, y = cross.batch(range(16)), posed.batch(range(16))
+    for picture, parts in (("truth", "parts"), ("reference", "reference_parts")):
+        (a, before), (b, after) = (ev.region_means(getattr(p, picture), getattr(p, parts), [*cross.labels.values()]) for p in (x, y))
+        sure = (before > 100) & (after > 100)
+        assert sure.sum() > 20 and (a - b).abs().mean(-1)[sure].max() < 0.1
+    class Photos(Subset): name = "photos"
+    assert [s.prefix for s in sources_of(Photos(dataset, range(8)), 8)] == ["", "self_"], "posed without a true answer"
+
+
+@pytest.mark.parametrize("data, n", [("avatars", None), ("openmoji", 1024), ("openmoji:people", 1024)])
+def test_of_emoji_enough_are_opened_to_find_people(data, n, monkeypatch):
+    asked, avatars = [], open_dataset("avatars", None, "valid", 64, 32)
+    monkeypatch.setattr(data_pairs, "open_dataset", lambda *a, **k: (asked.append((*a, k)), avatars)[1])
+    open_sources(data, 64, 8)
+    assert asked == [(data, None, "test", 64, n, {"strict": True})]
+
+
+def test_paper_error_is_that_of_a_loop_over_the_background():
+    rng = np.random.default_rng(0)
+    fake, truth = (torch.from_numpy(rng.uniform(-1, 1, (4, 3, 6, 5))).float() for _ in range(2))
+    parts = torch.from_numpy(rng.integers(0, 4, (4, 6, 5)).astype(np.uint8))      # 1: ink
+    parts[1, :5], parts[2] = 1, 2                                                 # little paper; none
+    ours = ev.paper_error(fake, truth, parts)
+    for i in range(4):
+        gaps = [abs(float(fake[i, c, y, x] - truth[i, c, y, x])) / 2 for y in range(6) for x in range(5) if parts[i, y, x] == 0 for c in range(3)]
+        assert float(ours[i]) == pytest.approx(np.mean(gaps), abs=1e-6) if gaps else ours[i].isnan()
+    worst = ev.paper_error(-torch.ones(1, 3, 6, 5), torch.ones(1, 3, 6, 5), parts[:1])
+    assert worst.tolist() == [1.]
 
 
 # ---- SPair-71k in its own form ----
@@ -253,7 +436,9 @@ def test_a_damaged_annotation_is_named(spair, capsys):
 KEYS = ("region_error", "region_error_hair", "region_error_skin", "region_error_shirt", "region_accuracy",
         "region_accuracy_hair", "psnr", "ssim", "self_psnr", "self_region_error", "correspondence_0", "correspondence",
         "correspondence_2", "part_attention", "part_attention_hair", "constant_region_error", "copy_region_error",
-        "constant_psnr", "copy_ssim", "constant_correspondence", "copy_part_attention")
+        "constant_psnr", "copy_ssim", "constant_correspondence", "copy_part_attention", "paper_error", "posed_paper_error",
+        "posed_region_error", "posed_region_error_hair", "posed_region_accuracy", "posed_psnr", "posed_part_attention",
+        "copy_posed_region_error", "flow_region_error", "flow_posed_psnr", "flow_paper_error")
 
 
 def state_of(folder): return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -274,12 +459,38 @@ def test_one_table_json_and_a_report(weights, tmp_path, capsys):
     row = result["comparison"]["psnr"]
     assert row["difference"] == pytest.approx(row["ours"] - row["theirs"]) and row["ci"][0] > 0
     text = page.read_text(encoding="utf-8")
-    assert text.count("<figure>") == 16 and text.count("data:image/png;base64,") == 16
+    # the worst and best eight, straight and posed
+    assert text.count("<figure>") == 32 == len(set(re.findall(r'src="data:image/png;base64,[^"]*"', text))), "all sixteen pairs, twice"
+    assert [text.count(f"pairs by {p}region_error</h2>") for p in ("", "posed_", "self_")] == [2, 2, 0]
+    assert "posed_…: sketch and reference each" in err and "posed_…" in text
     assert "CC BY 4.0" in text and "theirs" in text
     loads = re.findall(r'(?:src|href)="(?!data:)[^"]*"|url\(|@import|<script', text)
     assert not loads, "the page is not self-contained"
     again = run(capsys, *arguments, "--distance", "none")[1]
     assert len(again) > 100 and all(again[k] == result[k] for k in again), "the same weights, other numbers"
+
+
+def test_one_pair_has_no_interval(capsys, tmp_path):
+    "One number says nothing of the spread: not in the table, not in the object, not in a comparison."
+    code, result, err = run(capsys, "--weights", TINY, "--against", TINY, "--n", "1", "--distance", "none", "--report", tmp_path / "r.html")
+    assert code == 0 and result["n"] == 1 and result["psnr"] > 0
+    assert {v for k, v in result.items() if k.endswith("_ci")} == {None}
+    assert result["comparison"]["psnr"]["difference"] == 0 and {row.get("ci") for row in result["comparison"].values()} == {None}
+    assert " … " not in err and " … " not in (tmp_path / "r.html").read_text()
+
+
+def test_weights_of_two_sizes_are_measured_each_at_its_own(capsys):
+    code, result, err = run(capsys, "--weights", TINY, "--against", TINY.parent / "small", "--n", "2", "--distance", "none")
+    assert code == 0 and "note: ours works at 64², theirs at 96²" in err
+    own = run(capsys, "--weights", TINY.parent / "small", "--n", "2", "--distance", "none")[1]
+    assert result["comparison"]["psnr"]["theirs"] == pytest.approx(own["psnr"])
+
+
+@pytest.mark.parametrize("distance, n", [("frechet", 2), ("kernel", 1)])
+def test_a_crowd_too_small_is_known_before_anything_is_measured(distance, n, monkeypatch, capsys):
+    monkeypatch.setattr(ev, "measure", lambda *a, **k: pytest.fail("measured"))
+    code, _, err = run(capsys, "--weights", TINY, "--n", n, "--distance", distance)
+    assert code == 2 and "at least" in err.splitlines()[-1]
 
 
 def test_two_processes_give_what_one_gives():
@@ -357,7 +568,7 @@ BAD = {
     "no such folder": (["--sketches", "{b}/nowhere", "--truths", "{b}/empty"], "no such folder"),
     "weights without a preset": (["--weights", "{b}/unnamed"], "preset.json"),
     "other weights without a preset": (["--against", "{b}/unnamed"], "preset.json"),
-    "a report among the weights": (["--weights", "{b}/good", "--report", "{b}/good/report.html"], "never changes"),
+    "a report among the weights": (["--weights", "{b}/good", "--report", "{b}/good/report.html"], "is only read; write elsewhere"),
     "a report that is no page": (["--report", "{b}/report.png"], "suffix .html"),
     "an unknown network": (["--features", "resnet"], "use one of lite0, inception"),
     "no network weights": (["--features", "inception"], "REFCOLOR_WEIGHTS"),

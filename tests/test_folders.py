@@ -118,7 +118,7 @@ def test_every_command_lists_by_the_one_rule(name, odd, tmp_path, capsys):
     if name == "check": assert any(LEFT in note for note in said["notes"])
 
 
-@pytest.mark.parametrize("names", [["frame2", "frame10", "frame100"], ["2", "10"], ["A9", "a10"], ["a1b2", "a1b10"], ["a", "a1"],
+@pytest.mark.parametrize("names", [["frame2", "frame10", "frame100"], ["2", "10"], ["a9", "A10"], ["a1b2", "a1b10"], ["a", "a1"],
                                    ["x/9", "x/10"], ["09", "9", "010", "10"]])
 def test_the_natural_order_is_that_of_people(names):
     assert sorted(reversed(names), key=natural) == names
@@ -171,6 +171,10 @@ def test_where_no_names_match_the_natural_order_counts_and_is_said(tmp_path, cap
     rows = match_folders(tmp_path / "s", tmp_path / "r", None)
     assert [(s.name, r.name) for s, r, _ in rows] == [(f"frame{k}.png", f"shot {k}.png") for k in (1, 2, 10)]
     assert "no names in common, paired by their order: frame1.png with shot 1.png" in capsys.readouterr().err
+    # too many for an order
+    colour(tmp_path / "r" / "shot 11.png")
+    with pytest.raises(UserError, match="3 of 3 sketches have none of their name; by their order there must be as many"): match_folders(tmp_path / "s", tmp_path / "r", None)
+    (tmp_path / "r" / "shot 11.png").unlink()
     # a true answer, and the reference to colour with, are never guessed
     for call in (lambda: match_folders(tmp_path / "s", None, tmp_path / "r"), lambda: jobs(tmp_path / "s", [tmp_path / "r"], tmp_path / "o")):
         with pytest.raises(UserError, match="no picture called frame1, frame2, frame10: 3 of 3"): call()

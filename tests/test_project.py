@@ -227,7 +227,9 @@ def test_without_extras_colorize_works_and_other_commands_say_which_they_need(tm
     from PIL import Image
     drawing = Image.new("L", (90, 60), 255)
     drawing.paste(0, (40, 10, 44, 50))
-    drawing.save(tmp_path / "s.png")
+    for name in ("s.png", "set/s.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        drawing.save(tmp_path / name)
     (tmp_path / "lean.py").write_text(
         "import importlib.metadata as m, sys\nfrom refcolor.app.cli import EXTRAS, main\n"
         "finders = list(sys.meta_path)\n"
@@ -238,7 +240,7 @@ def test_without_extras_colorize_works_and_other_commands_say_which_they_need(tm
         "sys.meta_path[:] = [Lean()]\n"
         "for line in sys.stdin: print(main(line.split()))\n")
     needs = {"train --out t": "train", "demo --out d": "train", "evaluate --n 8": "eval", "export --out m.onnx": "onnx",
-             "bench": "train", "reproduce triplet --show": "train", "data list": "draw", f"data show folder --root {tmp_path}": "explore"}
+             "bench": "train", "reproduce triplet --show": "train", "data list": "draw", "data show folder --root set": "explore"}
     lines = ["colorize --sketch s.png --reference s.png --out o.png", *needs]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "REFCOLOR_CACHE": str(tmp_path / "cache"), "REFCOLOR_PROGRESS": "0"}
     done = subprocess.run([sys.executable, "lean.py"], input="\n".join(lines), cwd=tmp_path, env=env, capture_output=True, text=True)

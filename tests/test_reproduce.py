@@ -18,24 +18,25 @@ import torch.nn.functional as F
 
 from refcolor.augment import noise_size, spatial_transform
 from refcolor.app.cli import main
-from refcolor.core import DataConfig, PRESETS, TINY, UserError, code_digest, save_result, uniform
+from refcolor.core import DataConfig, PRESETS, TINY, UserError, code_digest, save_result, uniform, with_recipe
 from refcolor.show import to_image
 from refcolor.data.characters import DEFAULT_N, emoji_code, emoji_groups, shape_key
 from refcolor.data.datasets import open_dataset
 from refcolor.data.pictures import Samples
 from refcolor.data.pairs import CrossReference
-from refcolor import evaluate
-from refcolor.evaluate import bootstrap_interval, mean_of, region_means
+from refcolor import evaluate, train
+from refcolor.data import pairs as data_pairs
+from refcolor.evaluate import mean_of, region_means
 from refcolor.fid import frechet_from_features
 from refcolor.losses import generator_losses
 from refcolor.triplet import correspondence, triplet_loss
-from refcolor.data.pairs import BentReference, EmojiPeople
+from refcolor.data.pairs import BentReference, EmojiPeople, Posed, Subset
 from refcolor.study import rows, runs, ship, statistics, tables
 from refcolor.study.rows import (EXPERIMENTS, MUTANTS, PAIRED, ROOTS, ROWS, Study,
                                  attention_entropy, finished, row_status, wrong_loss)
 from refcolor.study.runs import run_rows, same_probe
 from refcolor.study.ship import Mixed
-from refcolor.study.statistics import difference, nested_interval
+from refcolor.study.statistics import difference
 from refcolor.study.tables import table_of
 from refcolor.scft import SCFT
 from refcolor.sketch import xdog
@@ -139,18 +140,21 @@ def test_every_row_differs_from_the_base_and_from_every_other():
     trained = {name: row for name, row in ROWS.items() if not row.untrained}
     assert {row.untrained for row in ROWS.values()} - {""} == set(rows.UNTRAINED)
     assert all(study.row_preset(name) == study.row_preset("full") for name in ROWS.keys() - trained.keys())
-    kinds = {name: (study.row_preset(name), ROWS[name].mutant) for name in trained}
+    kinds = {name: (study.row_preset(name), ROWS[name].mutant, ROWS[name].extra) for name in trained}
     assert len(set(kinds.values())) == len(trained), "two rows train the same"
-    base = replace(TINY, train=replace(TINY.train, steps=study.row_preset("full").train.steps))
-    for name, (preset, mutant) in kinds.items():
-        assert (preset == base) == (name == "full" or bool(mutant)), name           # a mutant differs in the mutant alone
-        assert not mutant or mutant in MUTANTS, name
-        assert preset.name == "TINY" and preset.train.batch == base.train.batch, name
+    tiny = replace(TINY, train=replace(TINY.train, steps=study.row_preset("full").train.steps))
+    base = {"paper": with_recipe(tiny, "paper"), "posed": replace(tiny, data=replace(tiny.data, cross=0.))}
+    assert kinds["cross"] == (tiny, "", "") and kinds["full"] == (base["paper"], "", "") and kinds["posed"] == (base["posed"], "", "")
+    for name, (preset, mutant, extra) in kinds.items():
+        same = name in ("full", "posed") or bool(mutant or extra)                   # these differ in L_tr or in the extra alone
+        assert (preset == base[ROWS[name].recipe]) == same, name
+        assert mutant in ("", *MUTANTS) and extra in ("", "gram", "shuffle"), name
+        assert preset.name == "TINY" and preset.train.batch == TINY.train.batch, name
     assert len({row.title for row in ROWS.values()}) == len(ROWS)
 
 
 # which terms of Eq. 11 a row is without
-WITHOUT = {"no_tr": "tr", "no_tr_long": "tr", "rec_adv": "tr perc style", "rec_adv_perc": "tr style", "no_rec": "rec", "no_adv": "adv", "no_adv_long": "adv",
+WITHOUT = {"no_tr": "tr", "no_tr_long": "tr", "posed_no_tr": "tr", "posed_no_tr_long": "tr", "rec_adv": "tr perc style", "rec_adv_perc": "tr style", "no_rec": "rec", "no_adv": "adv", "no_adv_long": "adv",
            "no_perc": "perc", "no_style": "style"}
 
 
@@ -178,6 +182,10 @@ def test_rows_change_what_their_titles_say():
     assert row("warp25").data.warp / TINY.data.warp == pytest.approx(0.25 / 0.15)
     assert row("black").data.padding == "black" != TINY.data.padding and row("raw").train.ema == 0 < TINY.train.ema
     assert row("wide").model.bottleneck == 0 < TINY.model.bottleneck
+    assert row("aligned").data == replace(TINY.data, recipe="paper") and row("aligned").train == row("cross").train
+    assert [row(name).data.cross for name in ("posed", "cross", "cross_only")] == [0, 0.5, 1]
+    assert row("posed_margin12").train.margin == 12 and row("posed").train.margin == row("aligned").train.margin == 3
+    assert [row(f"bare_{x}").model.bare for x in ("reference", "decoder", "both")] == [("reference",), ("decoder",), ("reference", "decoder")]
     assert row("appearance1").data.appearance / TINY.data.appearance == pytest.approx(1 / 50) and row("appearance0").data.appearance == 0
 
 
@@ -212,7 +220,7 @@ def test_the_paired_values_are_those_of_the_mean(trained):
     m = strict(trained.study.path("no_tr", 0))["metrics"]
     for metric in PAIRED:
         values = np.array(m["pairs"][metric], dtype=float)
-        assert values.shape == (16, 3 if metric in ("region_error", "bent_region_error", "part_attention") else 1), metric
+        assert values.shape == (16, 3 if metric.endswith(("region_error", "part_attention")) else 1), metric
         if m[metric] is not None: assert mean_of(values) == pytest.approx(m[metric], abs=1e-4), metric
     hair = statistics.paired_values([{"metrics": m}], "region_error_hair")
     assert hair.shape == (1, 16, 1) and mean_of(hair[0]) == pytest.approx(m["region_error_hair"], abs=1e-4)
@@ -315,9 +323,10 @@ def other_digest(study): mend(study.path("same_place", 0), lambda r: r.update(di
 def other_preset(study): mend(study.path("same_place", 0), lambda r: r["preset"]["train"].update(lr_g=1e-3))
 def other_steps(study): mend(study.path("same_place", 0), lambda r: r["preset"]["train"].update(steps=800))
 def other_mutant(study): mend(study.path("same_place", 0), lambda r: r["metrics"].update(mutant="reversed"))
+def other_extra(study): mend(study.path("same_place", 0), lambda r: r["metrics"].update(extra="gram"))
 
 
-@pytest.mark.parametrize("change", [other_digest, other_preset, other_steps, other_mutant])
+@pytest.mark.parametrize("change", [other_digest, other_preset, other_steps, other_mutant, other_extra])
 def test_a_stale_result_does_not_count_and_is_kept(change, copied, no_training):
     change(copied)
     before, said = contents(copied.results), []
@@ -327,6 +336,29 @@ def test_a_stale_result_does_not_count_and_is_kept(change, copied, no_training):
     assert difference(copied, "same_place", "no_tr", "psnr", range(1)) is None
     run_rows(copied, ["no_tr", "same_place"], 1, "x", tell=said.append)
     assert contents(copied.results) == before and any("--again" in line for line in said)
+
+
+def test_a_result_from_before_there_were_extras_counts(copied):
+    "What it does not say had the value that is the default today."
+    def older(result):
+        del result["metrics"]["extra"]
+        for field in ("recipe", "cross", "wear"): del result["preset"]["data"][field]
+        del result["preset"]["model"]["bare"]
+    mend(copied.path("same_place", 0), older)
+    assert row_status(copied, "same_place", range(1)) == "1 seed"
+
+
+def test_an_extra_is_part_of_what_a_row_is(tmp_path, monkeypatch):
+    study, runs_of = study_in(tmp_path), {}
+    for extra in ("", "gram", "shuffle"):
+        monkeypatch.setitem(ROWS, "posed", replace(ROWS["posed"], extra=extra))
+        runs_of[extra] = study.run("posed", 0)
+        put(study, "posed", 0, np.full((30, 3), 0.1), extra=extra)
+        assert row_status(study, "posed", [0]) == "1 seed"
+        monkeypatch.setitem(ROWS, "posed", replace(ROWS["posed"], extra="another"))
+        assert row_status(study, "posed", [0]) == "1 stale"
+        study.path("posed", 0).unlink()
+    assert len({*runs_of.values()}) == 3, "two of them would go on with one run"
 
 
 def test_another_precision_is_another_setting(copied):
@@ -376,11 +408,11 @@ def test_again_trains_a_stale_row_anew_and_nothing_else(copied, steps, trained):
 # Digest and probe
 
 CHANGED = {
-    "study/rows.py": ("optical_flow_tvl1(s, line)", "optical_flow_tvl1(s, line, attachment=5)"),
+    "study/rows.py": ("match_histograms(s, r,", "match_histograms(r, s,"),
     "sketch.py": ("tau: float = 0.98", "tau: float = 0.97"),
     "fid.py": ("np.trace(", "2 * np.trace("),
     "evaluate.py": ("0.1", "0.2"),
-    "data/pairs.py": ("default_rng(seed)", "default_rng(1 + seed)"),
+    "data/pairs.py": ("optical_flow_tvl1(s, line)", "optical_flow_tvl1(s, line, attachment=5)"),
     "triplet.py": ("+ margin", "+ 2 * margin"),
 }
 
@@ -402,7 +434,7 @@ def test_whatever_a_result_depends_on_is_in_its_digest(tmp_path):
             assert (digest() == code_digest(*ROOTS)) == same, file
 
 
-def probe_of(row="full", seed=0, **changes):
+def probe_of(row="aligned", seed=0, **changes):
     study = Study(replace(LITTLE, **{k: replace(getattr(LITTLE, k), **v) for k, v in changes.items()}), steps=STEPS)
     return runs.training_probe(study, row, seed, open_dataset("avatars", split="valid", size=32))
 
@@ -410,12 +442,18 @@ def probe_of(row="full", seed=0, **changes):
 def test_a_probe_is_the_same_twice_and_differs_where_training_does(monkeypatch):
     first = probe_of()
     assert same_probe(first, probe_of()) and same_probe(first, json.loads(json.dumps(first)))
-    others = dict(seed=dict(seed=1), margin=dict(train=dict(margin=3.)), weight=dict(train=dict(lambda_rec=29.)), rate=dict(train=dict(lr_g=6e-4)),
-                  average=dict(train=dict(ema=0.)), decay=dict(train=dict(lr_decay=0.5)), warp=dict(data=dict(warp=0.29)), wrong=dict(row="same_place"))
+    others = dict(seed=dict(seed=1), weight=dict(train=dict(lambda_rec=29.)), rate=dict(train=dict(lr_g=6e-4)),
+                  average=dict(train=dict(ema=0.)), warp=dict(data=dict(warp=0.29)), posed=dict(row="posed"))
     for what, change in others.items(): assert not same_probe(first, probe_of(**change)), what
+    for field, value in (("margin", 4.), ("lr_decay", 0.6)):                    # a recipe has its own: a row may differ
+        with monkeypatch.context() as patch:
+            patch.setitem(ROWS, "aligned", replace(ROWS["aligned"], train={field: value}))
+            assert not same_probe(first, probe_of()), field
+    posed = probe_of("posed")
+    for row in ("posed_same_place", "gram", "shuffle"): assert not same_probe(posed, probe_of(row)), row
     with monkeypatch.context() as patch:
-        order = runs.batch_index
-        patch.setattr(runs, "batch_index", lambda *a: order(*a)[::-1])
+        order = train.batch_index
+        patch.setattr(train, "batch_index", lambda *a: order(*a)[::-1])
         assert not same_probe(first, probe_of()), "the order of the data"
 
 
@@ -428,7 +466,7 @@ def test_a_changed_mutant_changes_the_probe_of_its_row_and_of_no_other(monkeypat
 @pytest.mark.parametrize("name, module, part, change", [
     ("full", evaluate, "frechet_from_features", lambda x, y: 1.01 * frechet_from_features(x, y)),
     ("copy", evaluate, "region_means", lambda image, *more: region_means(0.99 * image, *more)),
-    ("flow", rows, "xdog", lambda image: xdog(image, tau=0.9))], ids=["Fréchet distance", "region error", "flow"])
+    ("flow", data_pairs, "xdog", lambda image: xdog(image, tau=0.9))], ids=["Fréchet distance", "region error", "flow"])
 def test_a_probe_differs_where_judging_does(name, module, part, change, monkeypatch):
     study = Study(LITTLE)
     judge = lambda: JUDGING(study, name, {"test": open_dataset("avatars", split="test", size=32)})
@@ -568,33 +606,6 @@ def test_a_row_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
 
 # Methods without training
 
-def shifted(dx, dy):
-    "A picture of blobs, and the sketch of the same picture moved by whole pixels."
-    y, x = torch.meshgrid(torch.arange(64.), torch.arange(64.), indexing="ij")
-    def drawn(dx, dy):
-        blob = lambda cx, cy, r: ((x - cx - dx) ** 2 + (y - cy - dy) ** 2 < r * r).float()
-        return torch.stack([1 - 2 * blob(20, 24, 9), 1 - 2 * blob(42, 38, 12), 1 - 2 * blob(22, 46, 6)])[None]
-    return xdog(drawn(dx, dy)), drawn(0, 0), drawn(dx, dy)
-
-
-@pytest.mark.parametrize("dx, dy", [(3, 0), (0, 3), (-3, 2)])
-def test_registered_moves_the_reference_to_the_sketch(dx, dy):
-    "In the right direction, along the right axis, by whole pixels: no other version comes near."
-    sketch, reference, truth = shifted(dx, dy)
-    gap = lambda x: float((x - truth).abs().mean())
-    assert gap(rows.registered(sketch, reference)) < 0.35 * gap(reference)
-
-
-def test_registered_leaves_a_fitting_reference_alone_and_treats_each_picture_for_itself():
-    sketch, reference, _ = shifted(0, 0)
-    assert float((rows.registered(sketch, reference) - reference).abs().mean()) < 0.01
-    other, moved, _ = shifted(3, 0)
-    both = rows.registered(torch.cat([sketch, other]), torch.cat([reference, moved]))
-    alone = rows.registered(other, moved)
-    assert float((both[1:] - alone).abs().mean()) < 1e-3, "not to the bit: XDoG's convolution rounds otherwise in a batch"
-    assert both.shape == (2, 3, 64, 64) and both.dtype == torch.float32
-
-
 def test_same_histogram_gives_each_channel_of_each_picture_its_references_values():
     rng = torch.Generator().manual_seed(0)
     sketch, reference = torch.rand(2, 1, 32, 32, generator=rng) * 2 - 1, torch.rand(2, 3, 32, 32, generator=rng) * torch.tensor([2., 1, .5])[:, None, None] - 1
@@ -684,6 +695,29 @@ def test_table1_runs_its_sets_and_judges_each_on_the_others(tmp_path, monkeypatc
     assert contents(tmp_path / "results").items() <= before.items()
 
 
+def test_alignment_judges_each_row_on_adventurer_too(tmp_path, monkeypatch, capsys):
+    "Straight and posed; what is not trained has a result of its own there; and nothing is trained twice."
+    asked = ["reproduce", "alignment", "--rows", "posed,copy", *command(tmp_path)[2:]]
+    assert main([*asked, "--json"]) == 0
+    captured, names = capsys.readouterr(), {p.stem for p in (tmp_path / "results").glob("*.json")}
+    assert names == {"tiny-avatars-posed-0", "tiny-avatars-posed-0-on-adventurer", "tiny-avatars-copy-0", "tiny-adventurer-copy-0"}
+    assert json.loads(captured.out)["rows"] == {"posed": "1 seed", "copy": "not trained"}
+    shown = {line.split("  ")[0]: line.split() for line in captured.err.splitlines()}
+    for name, there in (("posed", "tiny-avatars-posed-0-on-adventurer"), ("copy", "tiny-adventurer-copy-0")):
+        here, there = (strict(tmp_path / f"results/{stem}.json")["metrics"] for stem in (f"tiny-avatars-{name}-0", there))
+        assert there["parts"] == ["hair", "skin"]
+        wanted = [f"{m[k]:.3f}" for m in (here, there) for k in ("region_error", "posed_region_error")]
+        wanted += [f"{here['paper_error']:.3f}", f"{here['posed_paper_error']:.3f}", f"{here['posed_psnr']:.1f}"]
+        assert shown[ROWS[name].title][-9:-2] == wanted and len({*wanted}) == 7, name
+    before = contents(tmp_path / "results")
+    monkeypatch.setattr(Learner, "fit", None)
+    assert main(asked) == 0 and contents(tmp_path / "results") == before
+    for stem in names: mend(tmp_path / f"results/{stem}.json", lambda r: r.update(digest="0" * 12))
+    capsys.readouterr()
+    assert main([*asked, "--recheck", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["as they were, and current again"]) == names
+
+
 def test_table1_opens_all_its_data_before_it_trains(tmp_path, monkeypatch, no_training, capsys):
     monkeypatch.setattr(ship, "TABLE1_DATA", ("avatars", "tag2pix"))          # the second one is not there
     assert main(["reproduce", "table1", *command(tmp_path)[2:]]) == 2
@@ -692,11 +726,20 @@ def test_table1_opens_all_its_data_before_it_trains(tmp_path, monkeypatch, no_tr
 
 
 def test_people_among_emoji_are_judged_with_their_true_answer(emoji):
-    people, own = rows.judged_sources(emoji, 8)
+    people, posed, own = rows.judged_sources(emoji, 8)
     assert isinstance(people, EmojiPeople) and people.batch([0]).truth is not None and set(people.labels) == {"hair", "skin"}
-    assert own.prefix == "self_" and own.n == people.n == 8
-    cross, own, bent = rows.judged_sources(open_dataset("adventurer", split="test", size=32), 99)
-    assert isinstance(bent, BentReference) and cross.n == own.n == bent.n == 16, "no more pairs than pictures"
+    assert isinstance(posed, Posed) and posed.source is people and own.prefix == "self_" and own.n == posed.n == people.n == 8
+    cross, posed, own, bent = rows.judged_sources(open_dataset("adventurer", split="test", size=32), 99)
+    assert isinstance(bent, BentReference) and posed.source is cross and {s.n for s in (cross, posed, own, bent)} == {16}, "no more pairs than pictures"
+    class Nobody(Subset): name, people = "openmoji", [3]
+    assert [s.prefix for s in rows.judged_sources(Nobody(emoji, range(8)), 8)] == ["", "self_"], "no true answer, and no failure"
+
+
+def test_a_row_is_not_judged_by_the_flow_of_each_pair_which_has_a_row_of_its_own(monkeypatch):
+    monkeypatch.setattr(evaluate, "registered", None)
+    found = rows.judge_row(Study(LITTLE, n=4, device="cpu"), rows.Untrained("copy", LITTLE.model), {"test": open_dataset("avatars", split="test", size=32)})
+    assert not any("flow" in k for k in found) and {"posed_region_error", "posed_paper_error", "posed_psnr", "paper_error"} <= set(found["pairs"])
+    assert {"posed_region_error", "paper_error", "posed_paper_error", "posed_psnr"} <= set(tables.COLUMNS)
 
 
 # Pictures
@@ -788,9 +831,11 @@ def test_departures_are_measured_against_the_papers_recipe(tmp_path):
         put(study, "warp05", seed, base[seed] + 0.25)
     rows = {row[0]: row[3] for row in tables.departure_rows(study)[1:]}
     assert len(rows) == len(tables.DEPARTURES) and all(rows.values())
-    assert rows["warp s(·)"] == f"{ROWS['warp05'].title}: +0.250 (+0.250 … +0.250), 2 seeds; {ROWS['warp25'].title}: not run"
+    assert rows["warp s(·)"] == f"{ROWS['warp05'].title}: +0.250 ± 0.000 (+0.250 +0.250); {ROWS['warp25'].title}: not run"
+    for name in ("warp05", "full"): study.path(name, 1).unlink()
+    assert {row[0]: row[3] for row in tables.departure_rows(study)[1:]}["warp s(·)"].startswith(f"{ROWS['warp05'].title}: +0.250, one seed; ")
     compared = {name for *_, what in tables.DEPARTURES if not isinstance(what, str) for name in what}
-    assert compared <= set(ROWS) and compared - {"fade", "margin3"} == set(EXPERIMENTS["departures"]) - {"full"}
+    assert compared <= set(ROWS) and compared - {"fade", "margin3"} == (set(EXPERIMENTS["departures"]) | set(EXPERIMENTS["tint"])) - {"full"}
 
 
 # Mutants
@@ -853,6 +898,89 @@ def test_a_mutant_is_its_learners_alone(name):
     assert first[0] == first[2] != first[1] and before.correspondence_loss is after.correspondence_loss is triplet_loss
 
 
+# Other papers' ideas
+
+def contexts_of(fusion, v_s, v_r):
+    "Cosines between the positions of a context, by hand: (b, n, n)."
+    c = fusion(v_s, v_r)[0].double()
+    return torch.stack([torch.stack([F.cosine_similarity(x[i:i + 1], x) for i in range(len(x))]) for x in c])
+
+
+def test_gram_regularisation_by_hand(attention):
+    "L_tr, plus the mean squared difference of the cosines with the reference of another sketch; the aligned branch is fixed."
+    fusion, loss = attention.generator.fusion, rows.gram_regularised(attention.generator)
+    v_s, v_r = (x.requires_grad_() for x in (attention.v_s, attention.v_r))
+    fusion(v_r, v_s)                                                 # an earlier pass does not count
+    context, logits = fusion(v_s, v_r)
+    found = term(logits, attention.grid, 3., loss)
+    assert found == term(logits, attention.grid, 3., loss), "its own pass is not the next one's aligned branch"
+    aligned, other = contexts_of(fusion, v_s, v_r), contexts_of(fusion, v_s, v_r[[1, 0]])
+    gram = found - term(logits, attention.grid, 3.)
+    assert gram.item() == pytest.approx((other - aligned).square().mean().item(), rel=1e-4) and gram > 1e-3
+    slopes = torch.autograd.grad(gram, [v_s, v_r, *fusion.parameters()], retain_graph=True)
+    wanted = torch.autograd.grad((other - aligned.detach()).square().mean(), [v_s, v_r, *fusion.parameters()], retain_graph=True)
+    pulled = torch.autograd.grad((other - aligned).square().mean(), [v_s, v_r, *fusion.parameters()])
+    for a, b, c in zip(slopes, wanted, pulled): assert torch.allclose(a, b.float(), atol=1e-5) and not torch.allclose(a, c.float(), atol=1e-5)
+
+
+def test_gram_regularisation_is_its_learners_alone():
+    "It adds to L_tr and to nothing else, and trains all that makes c."
+    data = open_dataset("avatars", split="valid", size=32)
+    before, gram, after = (runs.row_learner(Study(LITTLE), row, 0, data, device="cpu") for row in ("posed", "gram", "posed"))
+    first = [learner.step() for learner in (before, gram, after)]
+    assert first[0] == first[2] and before.correspondence_loss is after.correspondence_loss is triplet_loss
+    assert first[1]["loss/tr"] > first[0]["loss/tr"] + 1e-4
+    assert all(first[1][f"loss/{k}"] == first[0][f"loss/{k}"] for k in ("rec", "adv_g", "perc", "style", "adv_d"))
+    one, other = (dict(learner.generator.named_parameters()) for learner in (before, gram))
+    assert any("reference" in k and not torch.equal(v, other[k]) for k, v in one.items())
+
+
+def shuffled_batches(seed=0, *split, row="shuffle"):
+    data = open_dataset("avatars", split="valid", size=32)
+    return runs.row_learner(Study(LITTLE), row, seed, data, device="cpu", **({"accumulate": split[0]} if split else {})).batches
+
+
+def test_shuffled_references_carry_their_grid_along():
+    "What the positive of each position shows stays what it was; only where it lies is new."
+    plain, mixed = (shuffled_batches(row=row)[3][0] for row in ("posed", "shuffle"))
+    for a, b, moves in zip(plain, mixed, (False, False, True, True, False, True)):
+        assert torch.equal(a, b) != moves or not a.any(), "sketch, target and their parts stay"
+    (at, valid, inside), (there, still_valid, still_inside) = (correspondence(t.grid, 64) for t in (plain, mixed))
+    assert torch.equal(valid, still_valid) and valid.float().mean() > 0.2 and torch.equal(inside.sum(1), still_inside.sum(1))
+    shown = lambda t, index: F.adaptive_avg_pool2d(t.reference, 8).flatten(2).gather(2, index[:, None].expand(-1, 3, -1))       # noqa: E731
+    gap = lambda t, index: (shown(t, index) - shown(plain, at)).abs().amax(1)[valid].max()                                       # noqa: E731
+    assert gap(mixed, there) < 1e-5 < 0.1 < gap(mixed, at), "the grid does not belong to the picture"
+    pixels = lambda t: t.reference.flatten(2).sort().values                                                                      # noqa: E731
+    assert torch.equal(pixels(plain), pixels(mixed))
+
+
+def test_patches_are_four_by_four_and_whole():
+    "Each patch comes whole, each once, in the order of the sample's own numbers; the part map with it."
+    place = torch.arange(64.).view(1, 1, 8, 8).expand(2, 3, -1, -1)                      # patches of 2×2 pixels
+    grid, parts = place[:, :2].permute(0, 2, 3, 1), place[:, 0].byte()
+    order = torch.stack([torch.randperm(16, generator=torch.Generator().manual_seed(k)) for k in range(2)])
+    mixed = rows.shuffle_patches(rows.Triple(place, place, place, grid, parts, parts), order.argsort(1) / 16)
+    for k in range(2):
+        for to, source in enumerate(order[k].tolist()):
+            y, x, v, u = *divmod(to, 4), *divmod(source, 4)
+            here, there = (slice(2 * y, 2 * y + 2), slice(2 * x, 2 * x + 2)), (slice(2 * v, 2 * v + 2), slice(2 * u, 2 * u + 2))
+            assert torch.equal(mixed.reference[k, :, *here], place[k, :, *there]) and torch.equal(mixed.grid[k][here], grid[k][there])
+            assert torch.equal(mixed.reference_parts[k][here], parts[k][there])
+    assert torch.equal(mixed.parts, parts) and mixed.reference.dtype == torch.float32 and mixed.reference_parts.dtype == torch.uint8
+
+
+def test_each_sample_is_shuffled_by_numbers_of_its_own(monkeypatch):
+    "Of seed, step and index alone: the same again, and in another process's share; and not those that posed it."
+    monkeypatch.setattr(rows, "shuffle_patches", lambda triple, noise: noise)
+    batches = shuffled_batches()
+    drawn = torch.cat([*batches[0], *batches[1], *batches[33], *shuffled_batches(1)[0]])      # 33: the second epoch
+    assert drawn.shape == (8, 16) and len({*map(tuple, drawn.argsort(1).tolist())}) == 8, "an order came twice"
+    assert torch.equal(torch.cat(shuffled_batches(0, 2)[1]), batches[1][0]) and torch.equal(batches[1][0], shuffled_batches()[1][0])
+    index = train.batch_index(16, 2, 0, 0)
+    posing = uniform(0, 0, index, 600)
+    assert not any(torch.equal(batches[0][0], posing[:, k:k + 16]) for k in range(585)), "the numbers of its pose"
+
+
 # Measures
 
 def test_attention_entropy_is_a_share_of_the_largest():
@@ -870,39 +998,36 @@ def test_attention_entropy_is_a_share_of_the_largest():
 def noisy(*shape, seed=0): return np.random.default_rng(seed).normal(size=shape)
 
 
-def test_the_mean_of_nested_interval_is_that_of_evaluate_and_nans_are_left_out():
-    values = noisy(1, 40, 3) + [0, 2, 5]
-    values[0, 5:, 2] = np.nan                             # a part that few pairs show: weighs as much as the others
-    values[0, 7] = np.nan
-    mean, low, high = nested_interval(values)
-    assert mean == pytest.approx(mean_of(values[0])) and low < mean < high
-    assert abs(mean - np.nanmean(values)) > 0.3
-    # of one seed it is the interval over pairs
-    plain = noisy(1, 200, 1)
-    _, low, high = nested_interval(plain)
-    assert (low, high) == pytest.approx(bootstrap_interval(plain[0]), abs=0.02)
+def test_the_interval_over_seeds_is_students():
+    from scipy.stats import t
+    for n in range(2, 11):
+        values = noisy(n, seed=n)
+        low, high = statistics.seed_interval(values)
+        exact = t.interval(0.95, n - 1, values.mean(), values.std(ddof=1) / n ** 0.5)
+        assert (low, high) == pytest.approx(exact, abs=1e-3 * (high - low)), n
+    values = noisy(40)
+    low, high = statistics.seed_interval(values)
+    exact = t.interval(0.95, 39, values.mean(), values.std(ddof=1) / 40 ** 0.5)
+    assert low < exact[0] and high > exact[1], "never narrower than it is called"
+    assert statistics.seed_interval([0.3]) is None and statistics.seed_interval([0.3, 0.3]) == pytest.approx((0.3, 0.3))
 
 
-def test_the_interval_knows_that_pairs_of_one_seed_are_no_independent_evidence():
-    "Three seeds that differ: the interval spans them, however many pairs each has."
-    values = 0.01 * noisy(3, 200, 1) + np.array([0, 0.5, 1])[:, None, None]
-    mean, low, high = nested_interval(values)
-    assert mean == pytest.approx(0.5, abs=0.01) and low < 0.05 and high > 0.95
-    pooled = bootstrap_interval(values.reshape(-1, 1))
-    assert high - low > 5 * (pooled[1] - pooled[0])
-
-
-def test_the_interval_knows_that_all_seeds_are_judged_by_the_same_pairs():
-    "Three seeds that agree pair by pair: no narrower than one of them."
-    values = noisy(1, 200, 1)
-    three, one = (np.subtract(*nested_interval(v)[:0:-1]) for v in (np.repeat(values, 3, 0), values))
-    assert three == pytest.approx(one, rel=0.1)
+def test_an_interval_over_seeds_does_not_know_how_many_pairs_there_are(tmp_path):
+    "Three seeds that differ by a constant: a thousand pairs tell no more than ten."
+    for n in (10, 1000):
+        study = study_in(tmp_path / str(n))
+        for seed in range(3):
+            put(study, "full", seed, noisy(n, 3))
+            put(study, "fade", seed, noisy(n, 3) + seed)
+        assert difference(study, "fade", "full", "region_error")["ci"] == pytest.approx((1 - 4.303 / 3 ** 0.5, 1 + 4.303 / 3 ** 0.5), abs=1e-6)
 
 
 def put(study, name, seed, region, psnr=None, **metrics):
     "A result as a run would have written it."
-    pairs = {"region_error": region.tolist()} | ({} if psnr is None else {"psnr": psnr.tolist()})
-    metrics = {"mutant": "", "pairs": pairs, "parts": ["hair", "skin", "shirt"]} | metrics
+    pairs, parts = {"region_error": region.tolist()} | ({} if psnr is None else {"psnr": psnr.tolist()}), ["hair", "skin", "shirt"]
+    means = {k: mean_of(np.array(v)) for k, v in pairs.items()} | {f"region_error_{p}": mean_of(region[:, [k]]) for k, p in enumerate(parts)}
+    means = {k: v for k, v in means.items() if math.isfinite(v)}
+    metrics = {"mutant": ROWS[name].mutant, "pairs": pairs, "parts": parts} | means | metrics
     save_result(study.path(name, seed), metrics, "x", study.row_preset(name), seed, 1., ("tps",))    # few modules: a quick digest
 
 
@@ -913,7 +1038,8 @@ def test_difference_is_paired_and_takes_the_seeds_that_both_have(tmp_path):
     put(study, "no_tr", 0, base[0] - 1)
     found, back = difference(study, "fade", "full", "region_error"), difference(study, "full", "fade", "region_error")
     assert found["seeds"] == pytest.approx([0.1, 0.2]) and found["mean"] == pytest.approx(0.15) and found["n"] == 30
-    assert found["ci"] == pytest.approx((0.1, 0.2)), "pair by pair: the pairs' spread, ten times as large, cancels"
+    reach = 12.706 * 0.05
+    assert found["ci"] == pytest.approx((0.15 - reach, 0.15 + reach)), "pair by pair: the pairs' spread, ten times as large, cancels"
     assert back["mean"] == pytest.approx(-found["mean"]) and back["ci"] == pytest.approx([-x for x in found["ci"][::-1]])
     same = difference(study, "full", "full", "region_error")
     assert same["mean"] == 0 and same["ci"] == (0, 0) and same["seeds"] == [0, 0, 0]
@@ -922,25 +1048,30 @@ def test_difference_is_paired_and_takes_the_seeds_that_both_have(tmp_path):
     put(study, "no_tr", 1, base[1], diverged="step 3: loss/rec is nan; there is no checkpoint yet")
     assert difference(study, "fade", "no_tr", "region_error") is None, "a diverged run is compared with nothing"
     hair = difference(study, "full", "no_tr", "region_error_hair")
-    assert hair["mean"] == pytest.approx(1) and hair["seeds"] == pytest.approx([1])
+    assert hair["mean"] == pytest.approx(1) and hair["seeds"] == pytest.approx([1]) and hair["ci"] is None, "one seed has no interval"
 
 
 def test_the_table_shows_means_over_seeds_and_what_is_missing(tmp_path):
     study = study_in(tmp_path)
     for seed in range(2): put(study, "full", seed, np.full((30, 3), 0.1 + 0.2 * seed), psnr=np.full((30, 1), 20. + seed))
     titles, full, fade = table_of(study, ["full", "fade"], ("region_error", "region_error_hair", "psnr", "correspondence"), range(3))
-    assert full == (ROWS["full"].title, "0.200 (0.100–0.300)", "0.200 (0.100–0.300)", "20.5 (20.0–21.0)", "–", "2 seeds")
+    error = "0.200 ± 1.271 (0.100 0.300)"                                          # t of two seeds: 12.7
+    assert full == (ROWS["full"].title, error, error, "20.5 ± 6.4 (20.0 21.0)", "–", "2 seeds")
+    assert table_of(study, ["full"], ("region_error", "psnr"), range(1))[1][1:3] == ("0.100", "20.0"), "one seed: no interval"
+    assert table_of(study, ["full"], ("region_error", "psnr"), interval=False)[1][1:3] == ("0.200", "20.5")
     assert fade == (ROWS["fade"].title, "–", "–", "–", "–", "not run") and len(titles) == len(full) == len(fade)
     assert row_status(study, "full", [1, 2]) == "1 seed"
     experiments = dict(zip(EXPERIMENTS, tables.experiment_rows(study)[1:]))
     runs = {name: 3 * sum(not ROWS[n].untrained for n in names) for name, names in EXPERIMENTS.items()}
     runs["table1"] *= len(tables.TABLE1_DATA)
-    assert {name: row[2] for name, row in experiments.items()} == {name: f"2 of {n}" for name, n in runs.items()}
+    assert {name: row[2] for name, row in experiments.items()} == {name: f"{2 * ('full' in EXPERIMENTS[name])} of {n}" for name, n in runs.items()}
     rows = tables.difference_rows(study, ["full", "fade"], "full", ("region_error", "psnr"))
     assert len(rows) == 1, "neither the base itself nor what was not run"
     for seed in range(2): put(study, "fade", seed, np.full((30, 3), 0.05 + 0.2 * seed), psnr=np.full((30, 1), 22. + seed))
     row = tables.difference_rows(study, ["full", "fade"], "full", ("region_error", "psnr"))[1]
-    assert row == (ROWS["fade"].title, "-0.050 (-0.050 … -0.050)", "+2.0 (+2.0 … +2.0)", "-0.050 -0.050")
+    assert row == (ROWS["fade"].title, "-0.050 ± 0.000 (-0.050 -0.050)", "+2.0 ± 0.0 (+2.0 +2.0)", "2")
+    row = tables.difference_rows(study, ["full", "fade"], "full", ("region_error", "psnr"), range(1))[1]
+    assert row == (ROWS["fade"].title, "-0.050", "+2.0", "1"), "one seed: no interval"
 
 
 # Data
@@ -954,7 +1085,9 @@ class Marked:
         assert all(0 <= i < self.n for i in index), "an index of another set"
         self.asked.append(len(index))
         lines = torch.tensor(np.asarray(index)).float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-        return Samples(torch.full((len(index), 3, 2, 2), float(self.mark)), lines, torch.ones(len(index), 2, 2, dtype=torch.uint8))
+        return Samples(torch.full((len(index), 3, 2, 2), float(self.mark)), lines, torch.full((len(index), 2, 2), 2 + self.mark, dtype=torch.uint8))
+
+    def partners(self, index, noise): return (np.asarray(index) + 1) % self.n
 
 
 def test_mixed_gives_each_index_its_own_sample_in_order():
@@ -965,7 +1098,8 @@ def test_mixed_gives_each_index_its_own_sample_in_order():
         image, line, parts = mixed.batch(index)
         assert [(int(a[0, 0, 0]), int(b[0, 0, 0])) for a, b in zip(image, line)] == [whole[i] for i in index]
         assert image.shape == (len(index), 3, 2, 2) and line.shape == (len(index), 1, 2, 2)
-        assert parts is None, "label 2 is hair in one set and something else in another"
+        assert [int(p[0, 0]) - 2 for p in parts] == [whole[i][0] for i in index], "label 2 is hair in one set and something else in another"
+    assert mixed.partners(np.array([7, 0, 3, 4, 2]), torch.zeros(5)).tolist() == [4, 1, 3, 5, 0], "a partner is of the same set"
 
 
 @pytest.fixture(scope="module")
@@ -993,9 +1127,7 @@ def test_emoji_people_are_people_and_never_the_same_drawing(emoji):
 def test_an_emoji_never_meets_another_seed_of_its_own_lines():
     "Two seeds, a round of the groups apart, draw the same lines."
     seeds = [5, 5 + len(emoji_groups()), 6]
-    parts = np.zeros((3, 20, 20), np.uint8)
-    parts[:, :10], parts[:, 10:] = 2, 3
-    stub = SimpleNamespace(part_labels={"hair": 2, "skin": 3}, parts=parts, seeds=seeds)
+    stub = SimpleNamespace(part_labels={"hair": 2, "skin": 3}, people=np.arange(3), seeds=seeds)
     pairs = EmojiPeople(stub, 60)
     assert {tuple(p) for p in np.stack([pairs.a, pairs.b], 1).tolist()} == {(0, 2), (1, 2), (2, 0), (2, 1)}
 
@@ -1052,7 +1184,7 @@ def test_a_committed_row_is_a_row_and_is_whole(path):
     metrics = result["metrics"]
     assert name in ROWS and str(result["seed"]) == seed and result["preset"]["name"].lower() == preset
     assert "reproduce" in result["command"] and result["modules"] == list(ROOTS)
-    assert metrics["precision"] in ("fp32", "bf16") and metrics["mutant"] == ROWS[name].mutant
+    assert metrics["precision"] in ("fp32", "bf16") and metrics["mutant"] == ROWS[name].mutant and metrics.get("extra", "") == ROWS[name].extra
     assert not on or (on[0] == "on" and on[1] in rows.TABLE1_DATA and on[1] != data)
     if on or ROWS[name].untrained: assert "curve" not in metrics
     else:

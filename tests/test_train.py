@@ -171,6 +171,14 @@ def test_a_run_that_diverges_names_step_and_term_and_leaves_a_good_checkpoint(ne
     assert again.steps_done == 4
 
 
+def test_pictures_of_one_colour_are_told_at_once():
+    "tanh at its end has no gradient: such a run would go on for hours and learn nothing."
+    learner = Learner(replace(TINY, train=replace(TINY.train, batch=2)), open_dataset("avatars", split="valid", size=64, n=8))
+    assert learner.step(measure=True)["fake/std"] > 0.05
+    with torch.no_grad(): learner.generator.decoder.last.bias += 1000
+    with pytest.raises(Diverged, match="fake/std"): learner.step(measure=True)
+
+
 @pytest.fixture(scope="module")
 def two_checkpoints(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "two"

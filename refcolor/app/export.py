@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..colorize import default_weights
-from ..core import UserError, say, write_atomically
+from ..core import say, write_atomically
 from ..generator import Generator, load_generator
 
 # %% ../../nbs/app/export.ipynb #fdd4d951
@@ -80,7 +80,6 @@ def onnx_difference(generator: Generator, path: Path) -> float:   # in [-1, 1]: 
 # %% ../../nbs/app/export.ipynb #c493caa8
 def run_export(args) -> dict:
     "Write weights as an ONNX file, and compare it with PyTorch."
-    if args.out.suffix != ".onnx": raise UserError(f"--out {args.out}: give it the suffix .onnx")
     weights = args.weights or default_weights()
     generator = load_generator(weights)
     write_atomically(args.out, partial(export_onnx, generator))

@@ -118,7 +118,7 @@ def _borders_and_parts(name: str, seed: int, size: int) -> tuple:
 
 
 def part_map(name: str, seed: int, size: int) -> np.ndarray:   # uint8 (size, size)
-    "Which part of a character each pixel is: 0 background, 1 ink or a fixed colour, else `slots`."
+    "Which part each pixel is: 0 background, 1 ink or a fixed colour, else as `_labels` has it."
     if not STYLES[name].outlined: return _borders_and_parts(name, seed, size)[1]
     palette = dict(zip(STYLES[name].slots, _LABEL_COLOURS))
     image = rasterize(character_svg(name, seed, palette), size, crisp=True, background=_BACKGROUND)

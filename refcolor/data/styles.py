@@ -15,7 +15,9 @@ from importlib.resources import files
 from math import prod
 
 import numpy as np
-from PIL import Image, ImageFilter
+import torch
+import torch.nn.functional as F
+from PIL import Image
 
 # %% ../../nbs/data/styles.ipynb #4619fcdd
 @dataclass(frozen=True)
@@ -128,13 +130,13 @@ def border_lines(
 ) -> np.ndarray:          # uint8 (h / LARGER, w / LARGER), ink 0
     "Line art of a drawing without outlines."
     pen = max(3, 2 * round(PEN * len(image) / 2) + 1)
-    def filtered(mask, kind, size):
-        return np.asarray(Image.fromarray(np.uint8(mask)).filter(kind(size))) > 0
-    wide = filtered(filtered(shadow, ImageFilter.MinFilter, 2 * pen + 1),
-                    ImageFilter.MaxFilter, 2 * pen + 1)
+    def grown(mask, width):
+        mask = torch.from_numpy(mask)[None].float()
+        return F.max_pool2d(mask, width, 1, width // 2)[0].numpy() > 0
+    wide = grown(~grown(~shadow, 2 * pen + 1), 2 * pen + 1)
     ink = ink | (shadow & ~wide)
     packed, border = image.astype(np.int32) @ [65536, 256, 1], np.zeros_like(ink)
     for a, b in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
         border[a] |= (packed[a] != packed[b]) & ~ink[a] & ~ink[b]
-    lines = ink | filtered(border, ImageFilter.MaxFilter, pen)
+    lines = ink | grown(border, pen)
     return np.asarray(Image.fromarray(np.uint8(255 * ~lines)).reduce(LARGER))

@@ -44,12 +44,14 @@ class Log(Callback):
 
 class TensorBoard(Callback):
     "The measured steps as TensorBoard's event files, in the run's folder."
+    def __init__(self):
+        try: import torch.utils.tensorboard  # noqa: F401
+        except ImportError: raise UserError("TensorBoard: pip install tensorboard") from None
+
     def before_fit(self, learner):
         from accelerate.tracking import TensorBoardTracker
-        try:
-            self.tracker = TensorBoardTracker("tensorboard", learner.out)
-            self.tracker.start()
-        except ImportError: raise UserError("TensorBoard: pip install tensorboard") from None
+        self.tracker = TensorBoardTracker("tensorboard", learner.out)
+        self.tracker.start()
 
     def after_measured_step(self, learner, log): self.tracker.log(log, step=learner.steps_done)
 

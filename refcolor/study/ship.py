@@ -20,12 +20,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..app.arguments import cannot_write
 from ..app.report import aligned
 from ..core import (PRESETS, SMALL, Preset, UserError, check_device, device_name,
                            load_result, preset_from_dict, processor, save_result, say, write_atomically)
 from ..data.characters import STYLES, attribution
-from ..data.datasets import EMOJI_CREDIT, data_note, open_dataset
-from ..data.pairs import CrossReference
+from ..data.datasets import EMOJI_CREDIT, data_note, known_set, open_dataset
+from ..data.pairs import TEST_PICTURES, CrossReference
 from ..data.pictures import Samples
 from ..engine.checkpoints import checkpoints
 from ..engine.scale import keep_freed_memory
@@ -33,11 +34,11 @@ from ..evaluate import measure_all
 from ..fid import feature_extractor
 from ..generator import Generator, load_generator, load_preset, save_generator
 from ..show import image_rows, save_figure
-from .rows import (CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, TEST_PICTURES, Study,
+from .rows import (ALIGNMENT_ON, CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study,
                                  ValidationCurve, judged_sources, open_study, row_status)
 from .runs import PROBE_PAIRS, recheck, restamp, run_rows, six_digits
-from .tables import (across_rows, draw_rows, headline, markdown_table, strips,
-                                   table_of)
+from .tables import (ALIGNMENT, across_rows, draw_rows, headline, markdown_table,
+                                   strips, table_of)
 from ..train import Learner
 
 # %% ../../nbs/study/ship.ipynb #cd7087b4
@@ -87,7 +88,7 @@ UNSEEN_DATA = ("big-ears", "dylan")     # artists that no training saw
 # SMALL's networks at 96², half its batch; figures also smaller than the ruler's, lines also worn
 SHIPPED = replace(SMALL, name="SMALL at 96", model=replace(SMALL.model, size=96),
                   data=replace(SMALL.data, characters=1_500, scale=0.4, wear=0.5),
-                  train=replace(SMALL.train, batch=8, steps=8_000, lr_g=5e-4, lr_d=5e-4))
+                  train=replace(SMALL.train, batch=8, steps=5_000, lr_g=4e-4, lr_d=3e-4))
 SHARES = {"avatars": 1_500, "adventurer": 1_500, "avataaars": 1_500, "personas": 1_500,
           "miniavs": 1_500, "openmoji:people,animals": 1_000}          # pictures of each set
 SHIP_ROOTS = ("study.ship",)
@@ -99,7 +100,7 @@ def stage_preset(
     steps: int | None = None,  # instead of the preset's
 ) -> Preset:
     "What a stage trains with: the later ones go on, so they start gently and with smaller steps."
-    later = dict(lr_g=3e-4, lr_d=3e-4, warmup=200) if stage > 1 else {}
+    later = dict(lr_g=2e-4, lr_d=2e-4, warmup=200) if stage > 1 else {}
     train = replace(SHIPPED.train, steps=steps or SHIPPED.train.steps, **later)
     return replace(SHIPPED, train=train)
 
@@ -293,7 +294,12 @@ def run_reproduce(args) -> dict:
     "Train and judge the rows of an experiment, or go on with them; or train the shipped weights."
     keep_freed_memory()
     check_device(args.device)
-    if args.experiment == "weights": return run_weights(args)
+    for folder in () if args.show or args.recheck else (args.results, args.runs):
+        if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
+    if args.experiment == "weights":
+        for option in ("data", "root", "rows"):
+            if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
+        return run_weights(args)
     names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
     if unknown := set(names) - set(ROWS):
         raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
@@ -301,22 +307,31 @@ def run_reproduce(args) -> dict:
     if args.root and not args.data: raise UserError("--root: whose folder is it? Give --data, too")
     datas = TABLE1_DATA if args.experiment == "table1" else ("avatars",)
     if args.data: datas = (args.data,)
+    if args.show or args.recheck:                  # else it says, too, what would have been run
+        for data in datas: known_set(data, args.root)
     own = [Study(PRESETS[args.preset], data, args.root, args.results, args.runs, args.steps,
                  args.precision, args.device) for data in datas]
-    across = [replace(a, on=b.data) for a in own for b in own if a is not b]
+    judged = datas
+    if args.experiment == "alignment" and not args.data: judged = *datas, ALIGNMENT_ON
+    across = [replace(study, on=on) for study in own for on in judged if on != study.data]
+    # what is not trained has a result of its own on each set
+    bare = [replace(own[0], data=on) for on in judged if on not in datas]
     if args.recheck:
-        return {"experiment": args.experiment, **recheck(own + across, names, args.seeds, say)}
-    if not args.show: run_studies(args, own, across, names)
+        studies = own + across + bare
+        return {"experiment": args.experiment, **recheck(studies, names, args.seeds, say)}
+    if not args.show: run_studies(args, own, across, bare, names)
     for study in own:
         if len(own) > 1: say(f"\n{study.data}")
         many = args.experiment in ("table1", "table2", "fig8", "modules")    # columns
         kind = dict(metrics=headline(study, names, seeds), interval=False) if many else {}
+        if args.experiment == "alignment":
+            kind = dict(metrics=[m for m in ALIGNMENT if across or "@" not in m])
         say(aligned(table_of(study, names, seeds=seeds, **kind)))
         if not args.show and (picture := strips(study, names)):
             file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
             write_atomically(file, lambda p: save_figure(picture, p))
             say(f"pictures: {file}")
-    if across:
+    if len(own) > 1:
         say("\nregion error, trained on one and judged on another")
         say(aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
     status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
@@ -324,16 +339,19 @@ def run_reproduce(args) -> dict:
             "rows": status if len(own) > 1 else status[own[0].data]}
 
 
-def run_studies(args, own: list, across: list, names: list):
+def run_studies(args, own: list, across: list, bare: list, names: list):
     "Train, judge and draw what has no result yet; all data are opened before anything is trained."
     command = f"refcolor reproduce {args.experiment} --preset {args.preset}"
     if args.data and args.data != "avatars": command += f" --data {args.data}"
     if args.steps: command += f" --steps {args.steps}"
     if args.precision != "fp32": command += f" --precision {args.precision}"
     for study in own:
-        say(data_note(study.data))
         if len(own) > 1: open_study(study, study.row_seeds(names, args.seeds))
     for study in own + across:
         if across: say(f"{study.data}, judged on {study.on}" if study.on else study.data)
         run_rows(study, names, args.seeds, f"{command} --seeds {args.seeds}", args.again, say)
-    for study in own: draw_rows(study, names, say)
+    if untrained := [name for name in names if ROWS[name].untrained]:
+        for study in bare: run_rows(study, untrained, 1, f"{command} --seeds 1", args.again, say)
+    for study in own:
+        draw_rows(study, names, say)
+        say(data_note(study.data))

@@ -1,0 +1,316 @@
+"""What people type: a typo is named, and what cannot be is refused in one line, before anything is made or computed."""
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import refcolor
+from refcolor.app import arguments, cli, commands
+from refcolor.app.cli import EXAMPLES, main, make_parser
+
+TINY = Path(refcolor.__file__).parent / "weights" / "tiny"
+COMMANDS = ["demo", "train", "colorize", "export", "evaluate", "bench", "reproduce", "data list", "data check", "data show", "data fetch"]
+
+
+def parsers():
+    "Command -> its parser, those below `data` included."
+    def below(parser, name=""):
+        yield name.strip(), parser
+        for word, p in (parser.commands.choices.items() if parser.commands else ()): yield from below(p, f"{name} {word}")
+    return dict(below(make_parser()))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    "A folder to work in, with a drawing, a text, and a folder of pictures; the work itself would be an error."
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (40, 40), 255).save("blank.png")
+    picture = Image.new("L", (60, 50), 255)
+    picture.paste(0, (20, 10, 24, 40))
+    picture.save("line.png")
+    Path("text.txt").write_text("words")
+    Path("pictures").mkdir()
+    for k in range(3): picture.save(f"pictures/{k}.png")
+    return tmp_path
+
+
+def refused(capsys, place, *words, at_once=True):
+    "The one line that a command says: exit code 2, nothing made and, if `at_once`, PyTorch's modules not even looked at."
+    before = sorted(place.rglob("*"))
+    looked = []
+    original, cli.resolve_name = cli.resolve_name, lambda name: looked.append(name) or original(name)
+    try: code = main([str(w) for w in words])
+    finally: cli.resolve_name = original
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert code == 2 and len(lines) == 1 and lines[0].startswith("refcolor") and not out, (words, code, err)
+    assert sorted(place.rglob("*")) == before, (words, "something was made")
+    assert not (at_once and looked), (words, "this could be known before anything is loaded")
+    return lines[0]
+
+
+# ---- typos
+
+@pytest.mark.parametrize("typed, said", [
+    (["colrize"], "unknown command 'colrize'; did you mean colorize?"), (["trian", "--out", "x"], "did you mean train?"), (["Demo"], "did you mean demo?"),
+    (["evalute"], "did you mean evaluate?"), (["zzz"], "unknown command 'zzz' (see"), (["data", "lst"], "unknown command 'lst'; did you mean list?"),
+    (["colorize", "--skecth", "a.png"], "unknown option --skecth; did you mean --sketch?"), (["colorize", "--skecth=a.png"], "unknown option --skecth; did"),
+    (["colorize", "--sketch", "a.png", "--reference", "b.png", "--out", "c.png", "--forse"], "did you mean --force?"),
+    (["train", "--stesp", "3"], "did you mean --steps?"), (["train", "-out", "x"], "unknown option -out; did you mean --out?"),
+    (["data", "show", "folder", "--rot", "x"], "did you mean --root?"), (["bench", "--xyzzy"], "unknown option --xyzzy (see refcolor bench --help)"),
+    (["--verson"], "did you mean --version?"), (["data", "list", "extra"], "unrecognized arguments: extra"),
+    (["data", "list", "--n", "3"], "unknown option --n"), (["data", "check", "folder", "--out", "x.png"], "unknown option --out"),
+    ([], "required: COMMAND"), (["data"], "required: ACTION"), (["data", "show"], "required: name"), (["colorize"], "required: --sketch, --reference, --out")])
+def test_a_typo_is_named_with_what_was_meant(typed, said, place, capsys):
+    assert said in refused(capsys, place, *typed)
+
+
+def test_the_largest_seed_is_one(place):
+    assert main(["train", "--steps", "1", "--batch", "2", "--seed", str(2 ** 63 - 1), "--out", "run"]) == 0
+    assert json.loads(Path("run/config.json").read_text())["seed"] == 2 ** 63 - 1
+
+
+def test_what_is_no_typo_is_no_typo(place, capsys):
+    "Abbreviations, values after =, negative numbers, and the spellings of half the world."
+    parse = make_parser().parse_args
+    for word in ("colorize", "colourize", "colorise", "colourise"):
+        args = parse([word, "--sk", "a.png", "--reference=b.png", "--out", "c.png", "--hint", "-1", "2.5", "3", "4e1"])
+        assert args.run == "refcolor.app.commands:run_colorize" and args.hint == [[-1, 2.5, 3, 40]] and args.sketch == Path("a.png")
+    args = parse(["train", "--out", "x", "--resume", "--steps", "3"])
+    assert args.resume == "last" and args.steps == 3
+
+
+# ---- help
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_help_has_an_example_that_works(name, place, capsys):
+    parser = parsers()[name]
+    lines = [line.strip() for line in parser.format_help().splitlines() if line.startswith("  refcolor ")]
+    assert lines, "no example"
+    for line in lines:
+        assert line.startswith(f"refcolor {name}"), line
+        assert make_parser().parse_args(shlex.split(line)[1:]).run == parser.get_default("run")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["colorize", "--help"], ["data", "show", "-h"]])
+def test_help_and_version_succeed(words, capsys):
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert out and not err
+
+
+def test_no_example_is_of_no_command():
+    assert {f"{w} {n}" if w == "data" else n for n in EXAMPLES for w in [("data" if n in ("list", "check", "show", "fetch") else "")]} >= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["", "data", *COMMANDS])
+def test_help_tells_a_default_only_where_there_is_one(name, place, capsys):
+    said, parser = parsers()[name].format_help(), parsers()[name]
+    assert not re.search(r"default:? *(None|True|False|\()", said), said
+    for action in parser._actions:
+        told = type(action.default) in (int, str, Path) and action.dest not in ("help", "version")
+        if told and not action.choices or action.dest in ("preset", "precision", "distance"):
+            assert f"(default: {action.default})" in " ".join(said.split()), action
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_data_list_is_wrapped(monkeypatch, place, capsys):
+    monkeypatch.setenv("COLUMNS", "72")
+    assert main(["data", "list", "--json"]) == 0
+    out, err = capsys.readouterr()
+    names = json.loads(out)
+    assert [line.split()[0] for line in err.splitlines() if line[0] != " "] == list(names)
+    long = [line for line in err.splitlines() if len(line) > 72]
+    assert all(len(line.split()) <= 2 and "http" in line for line in long), long             # a URL is not broken
+    assert " ".join(err.split()) == " ".join(f"{name} {note}" for name, note in names.items()).replace("  ", " ")
+
+
+# ---- numbers
+
+NUMBERS = {"demo": ["--steps", "--n"], "train": ["--steps", "--batch", "--save-every", "--accumulate", "--seed", "--workers"], "evaluate": ["--n"],
+           "bench": ["--threads", "--repeats"], "reproduce": ["--seeds", "--steps"], "data show": ["--n"]}
+NEEDS = {"train": ["--out", "run"], "reproduce": ["triplet"], "data show": ["avatars"], "export": ["--out", "x.onnx"], "data fetch": ["edges2shoes"],
+         "data check": ["folder"], "colorize": ["--sketch", "line.png", "--reference", "line.png", "--out", "o.png"]}
+
+
+@pytest.mark.parametrize("name, option", [(n, o) for n, options in NUMBERS.items() for o in options])
+def test_numbers_that_cannot_be_are_refused(name, option, place, capsys):
+    for value in ("-1", "nan", "inf", "1.5", "10**12", "", "1" + 20 * "0", *[["0"], []][option in ("--seed", "--workers")]):
+        said = refused(capsys, place, *name.split(), *NEEDS.get(name, ()), f"{option}={value}")
+        assert f"argument {option}:" in said, said
+
+
+def test_every_number_of_the_command_line_is_in_the_table():
+    "Or a new option would take any."
+    found = {name: [a.option_strings[0] for a in parser._actions if getattr(a.type, "__qualname__", "").startswith("whole.")] for name, parser in parsers().items()}
+    found = {name: options for name, options in found.items() if options and not name.startswith("colou") and name != "colorise"}
+    assert {n: sorted(o) for n, o in found.items()} == {n: sorted({*o, *(["--stage"] if n == "reproduce" else [])}) for n, o in NUMBERS.items()}
+    for name, parser in parsers().items():
+        for action in parser._actions: assert action.type not in (int, float, Path), (name, action.dest, "takes any number or path")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999", "x", ""])
+def test_a_hint_is_made_of_numbers(value, place, capsys):
+    assert "--hint" in refused(capsys, place, "colorize", *NEEDS["colorize"], "--hint", "1", "2", "3", value)
+
+
+@pytest.mark.parametrize("hint, said", [
+    ("1 2 3 4 0.5", "expected X Y X' Y', and K"), ("1 2 3 4 -1", "expected"), ("1 2 3", "expected"), ("1 2 3 4 0 0", "expected"),
+    ("60 2 3 4", "(60, 2) lies outside of its picture, the sketch of 60×50 pixels"), ("1 2 3 -7", "(3, -7) lies outside of its picture, the reference of 60×50"),
+    ("1 50 3 4", "(1, 50) lies outside of its picture, the sketch")])
+def test_a_hint_out_of_range_is_told_in_pixels(hint, said, place, capsys):
+    assert said in refused(capsys, place, "colorize", *NEEDS["colorize"], "--weights", TINY, "--hint", *hint.split(), at_once=False)
+
+
+def test_a_hint_at_the_last_pixel_is_one(place):
+    sketch = Image.open("line.png")
+    assert commands.hints_of([[0, 0, 59, 49]], sketch, [sketch]) == [(pytest.approx(1 / 60 - 1), pytest.approx(1 / 50 - 1), (pytest.approx(1 - 1 / 60), pytest.approx(1 - 1 / 50), 0))]
+
+
+# ---- paths
+
+LONG = "x" * 300
+PATHS = {"demo": ["--out"], "train": ["--root", "--out"], "colorize": ["--weights", "--sketch", "--reference", "--out"], "export": ["--weights", "--out"],
+         "evaluate": ["--weights", "--root", "--against", "--sketches", "--references", "--truths", "--report"], "bench": ["--out"],
+         "reproduce": ["--root", "--results", "--runs"], "data check": ["--root"], "data show": ["--root", "--out"], "data fetch": ["--root"]}
+
+
+@pytest.mark.parametrize("name, option", [(n, o) for n, options in PATHS.items() for o in options])
+def test_paths_that_cannot_be_are_refused(name, option, place, capsys):
+    suffix = {"export--out": ".onnx", "evaluate--report": ".html", "data show--out": ".png"}.get(f"{name}{option}", "")
+    for value, said in ((LONG + suffix, "File name too long"), (f"new/{LONG}/a{suffix}", "File name too long"), ("a/" * 3000 + "a" + suffix, "File name too long"),
+                        (f"nul\0{suffix}", "null byte"), ("", "is empty")):
+        line = refused(capsys, place, *name.split(), *NEEDS.get(name, ()), f"{option}={value}")
+        assert f"argument {option}" in line and said in line and len(line) < 200, line
+
+
+@pytest.mark.parametrize("words, said", [
+    ("data show folder --root pictures --out y.txt", "y.txt: give it the suffix .png"), ("data show folder --root pictures --out y", "give it the suffix"),
+    ("evaluate --report r.pdf", "give it the suffix .html"), ("export --out m.pt", "give it the suffix .onnx"),
+    ("demo --out text.txt", "text.txt is not a folder"), ("train --out text.txt", "is not a folder"), ("train --out text.txt/run", "text.txt is not a folder"),
+    ("demo --out line.png/a/b", "line.png is not a folder"),
+    ("reproduce table2 --results text.txt", "text.txt is not a folder"), ("reproduce table2 --runs text.txt --show", "text.txt is not a folder"),
+    ("bench --out pictures", "pictures is a folder"), ("data fetch edges2shoes --root text.txt", "is not a folder"),
+    ("bench --out {nowhere}/bench.json", "cannot write in {nowhere}"), ("evaluate --report {nowhere}/deep/r.html", "cannot write in {nowhere}"),
+    ("export --out {nowhere}/m.onnx", "cannot write in {nowhere}"), ("train --out {nowhere}/run", "cannot write in {nowhere}"), ("demo --out {nowhere}", "cannot write in {nowhere}"),
+    ("data show folder --root pictures --out {nowhere}/s.png", "cannot write in {nowhere}"),
+    ("colorize --sketch line.png --reference line.png --out {nowhere}/o.png", "cannot write in {nowhere}"),
+    ("bench --out /dev/null", "is no file")])
+def test_what_cannot_be_written_is_known_before_the_work(words, said, place, capsys, monkeypatch):
+    nowhere = place / "nowhere"                           # a folder that even its owner cannot write into
+    nowhere.mkdir()
+    real = arguments.tempfile.TemporaryFile
+    def refuse(dir):
+        if Path(dir) == nowhere: raise PermissionError(13, "Permission denied")
+        return real(dir=dir)
+    monkeypatch.setattr(arguments.tempfile, "TemporaryFile", refuse)
+    assert said.format(nowhere=nowhere) in refused(capsys, place, *words.format(nowhere=nowhere).split())
+
+
+def test_a_table_is_read_where_nothing_can_be_written(place, monkeypatch, capsys):
+    def refuse(dir): raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(arguments.tempfile, "TemporaryFile", refuse)
+    assert "results cannot write in" in refused(capsys, place, *"reproduce triplet --results results".split(), at_once=False)
+    assert main("reproduce triplet --show --results results".split()) == 0 and "not run" in capsys.readouterr().err
+
+
+def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
+    before = {p: p.stat().st_mtime_ns for p in [place, *place.rglob("*")] if p.is_file()}
+    for name, folder in (("new/deep/a.png", False), ("line.png", False), ("new/deep", True), ("pictures", True), ("pictures", None), ("line.png", None), ("new", None)):
+        assert arguments.cannot_write(Path(name), folder) == "", name
+    assert {p: p.stat().st_mtime_ns for p in place.rglob("*") if p.is_file()} == before and not Path("new").exists()
+    os.mkfifo("pipe")
+    Path("gone").symlink_to("nothing")
+    for name, folder, said in (("pipe", False, "is no file"), ("pictures", False, "is a folder"), ("line.png", True, "is not a folder"), ("gone", True, "is not a folder"),
+                               ("gone/a.png", False, "is not a folder"), ("/proc/no/a.png", False, "cannot write in /proc")):
+        assert said in arguments.cannot_write(Path(name), folder), name
+
+
+# ---- what only the command can know, and knows before it works
+
+@pytest.mark.parametrize("words, said", [
+    ("train --device meta --steps 1 --out run", "--device meta: not available"), ("train --device cuda:99 --out run", "--device cuda:99"),
+    ("reproduce triplet --device meta", "--device meta"), ("train --data folder --root {long} --out run", "File name too long"),
+    ("train --data folder:{long} --root pictures --out run", "no folder of sketches"), ("train --root pictures --out run", "'avatars' is drawn and has no --root"),
+    ("evaluate --weights {tiny} --root pictures", "is drawn and has no --root"), ("data check openmoji --root pictures", "is drawn"),
+    ("evaluate --weights {tiny} --sketches pictures --truths pictures --root pictures", "--root goes with --data"),
+    ("reproduce weights --data folder", "--data goes with rows"), ("reproduce weights --rows full", "--rows goes with rows"),
+    ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
+    ("train --data avatar --out run", "unknown data set 'avatar'"), ("reproduce triplet --show --data nope", "unknown data set 'nope'"),
+    ("reproduce triplet --recheck --data nope", "unknown data set 'nope'"), ("reproduce triplet --show --data folder --root nowhere", "no such folder"),
+    ("bench --what warp,speed", "unknown 'speed'"), ("evaluate --weights {tiny} --n 2 --distance frechet", "needs at least 1281 pictures"),
+    ("evaluate --weights {tiny} --data nope", "unknown data set"), ("evaluate --weights text.txt", "text.txt"), ("evaluate --weights {tiny} --sketches pictures --truths nowhere", "no such folder"),
+    ("colorize --sketch line.png --reference pictures --out o.png", "pictures is a folder"), ("colorize --sketch pictures --reference line.png pictures --out o", "pictures is a folder"),
+    ("colorize --sketch pictures --reference nowhere.png --out o", "no such file: nowhere.png"), ("colorize --sketch pictures --reference text.txt --out o", "not an image"),
+    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("train --data folder --root pictures --batch 9 --out run", "larger than the data set"),
+    ("train --accumulate 3 --out run", "cannot be cut"), ("train --batch 3000 --out run", "larger than the data set")])
+def test_nothing_is_made_and_nothing_said_before_the_mistake_is_named(words, said, place, capsys):
+    words = words.format(long=LONG, tiny=TINY).split()
+    assert said in refused(capsys, place, *words, at_once=False)
+
+
+def test_pictures_that_are_none_are_not_called_too_few(place, capsys):
+    Path("torn").mkdir()
+    for k in range(3): Path(f"torn/{k}.png").write_text("no picture")
+    assert main("train --data folder --root torn --out run --steps 1".split()) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"none of \d pictures is readable: .*not an image", last) and not Path("run").exists()
+
+
+def test_what_is_missing_is_said_before_a_folder_is_made_for_it(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert "pip install tensorboard" in refused(capsys, place, *"train --steps 1 --tensorboard --out run".split(), at_once=False)
+
+
+def test_a_contact_sheet_has_each_format_that_it_may_have(place):
+    for suffix in (*cli.SHEETS, ".PNG"):
+        assert main(["data", "show", "avatars", "--n", "2", "--out", f"sheet{suffix}"]) == 0 and Path(f"sheet{suffix}").stat().st_size > 1000
+    assert main(["data", "show", "avatars", "--n", "2"]) == 0 and Path("avatars.png").exists()
+
+
+def test_what_the_system_refuses_later_is_one_line_too(place, capsys, monkeypatch):
+    "A disk that is full, a file that is taken away: the user can mend that. A file of ours that is missing is our fault."
+    for error, code in ((PermissionError(13, "Permission denied", "there.png"), 2), (OSError(28, "No space left on device", "there.png"), 2),
+                        (FileNotFoundError(2, "No such file", "ours.json"), 1), (OSError("?"), 1), (ValueError("?"), 1)):
+        def fail(args): raise error
+        monkeypatch.setattr(commands, "run_list", fail)
+        assert main(["data", "list"]) == code
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# ---- --json
+
+def test_a_batch_that_partly_fails_prints_its_object(place, capsys):
+    Path("pictures/1.png").write_text("no picture")
+    code = main(["colorize", "--sketch", "pictures", "--reference", "line.png", "--out", "o", "--weights", str(TINY), "--json"])
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert code == 2 and err.splitlines()[-1] == "refcolor: 1 of 3 sketches could not be coloured"
+    assert (said["written"], said["kept"], list(said["failed"])) == (2, 0, ["pictures/1.png"]) and "not an image" in said["failed"]["pictures/1.png"]
+    Path("pictures/1.png").unlink()
+    assert main(["colorize", "--sketch", "pictures", "--reference", "line.png", "--out", "o", "--weights", str(TINY), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) | {"out": "o"} == {"out": "o", "weights": str(TINY), "written": 0, "kept": 2, "failed": {}}
+    Path("pictures/0.png").write_text("no picture")
+    assert main(["data", "check", "folder", "--root", "pictures", "--json"]) == 2
+    assert list(json.loads(capsys.readouterr().out)["unreadable"]) == ["0.png"]
+
+
+# ---- demo does not delete what is not its own
+
+def test_demo_begins_anew_only_in_a_folder_of_its_own(place, capsys):
+    from refcolor.core import TINY as preset, preset_to_dict
+    stale = {"preset": preset_to_dict(preset), "seed": 0, "data": "avatars"}
+    for folder, config in (("theirs", stale), ("own", stale | {"command": "refcolor demo"})):
+        Path(folder).mkdir()
+        Path(folder, "config.json").write_text(json.dumps(config))
+        Path(folder, "step-900").mkdir()
+    assert "theirs holds another run" in refused(capsys, place, "demo", "--out", "theirs", "--steps", "1", at_once=False)
+    assert commands.is_demo(Path("own")) and not commands.is_demo(Path("theirs"))
+    Path("link").symlink_to("own")
+    assert main("demo --out link --steps 2 --n 2".split()) == 0
+    assert Path("own/last/state.json").exists() and not Path("own/step-900").exists() and Path("link").is_symlink()
