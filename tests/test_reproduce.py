@@ -389,10 +389,9 @@ def test_weights_without_numbers_are_reported_as_diverged(tmp_path, monkeypatch)
     assert "not finite" in row_status(study, "addition", [0]) and study.load("addition", 0)["status"] == "diverged"
 
 
-def test_features_that_were_not_to_be_had_do_not_make_a_result_stale(trained):
-    "A preset that asks for vgg19 is trained with lite0 where VGG19 cannot be had, and notes that."
+def test_a_result_of_another_feature_network_does_not_stand_for_one_with_vgg19(trained):
     asks = replace(trained.study, preset=replace(LITTLE, train=replace(LITTLE.train, features="vgg19")))
-    assert asks.load("no_tr", 0)["status"] == "done"
+    assert asks.load("no_tr", 0)["status"] == "stale" and trained.study.load("no_tr", 0)["status"] == "done"
 
 
 def test_again_trains_a_stale_row_anew_and_nothing_else(copied, steps, trained):
