@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'needs_operator_stubs', 'ModelConfig',
            'DataConfig', 'TrainConfig', 'Preset', 'with_recipe', 'preset_to_dict', 'preset_from_dict', 'uniform',
-           'processes', 'code_digest', 'write_atomically', 'processor', 'device_name', 'save_result', 'load_result',
-           'say', 'check_device', 'check_image']
+           'processes', 'code_digest', 'sync', 'write_atomically', 'processor', 'device_name', 'save_result',
+           'load_result', 'say', 'check_device', 'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, replace
@@ -255,11 +256,20 @@ def _is_silent(node) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 # %% ../nbs/engine/core.ipynb #c3bfbadf
+def sync(path: Path):
+    "Bring a file, or the names in a folder, to the disk: a later rename then cannot overtake it."
+    handle = os.open(path, os.O_RDONLY)
+    try: os.fsync(handle)
+    except OSError:                     # some network file systems cannot sync a folder
+        if not os.path.isdir(path): raise
+    finally: os.close(handle)
+
+
 def write_atomically(
     path: Path,
     write,        # called with a temporary path of the same suffix
 ):
-    "Write a file whole or not at all; raises `UserError` if it cannot be written."
+    "Write a file whole or not at all, power cuts included; raises `UserError` if it cannot."
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -269,7 +279,9 @@ def write_atomically(
     try:
         write(name)
         os.chmod(name, 0o644)
+        sync(name)
         os.replace(name, path)
+        sync(path.parent)
     except OSError as e: raise UserError(f"cannot write {path}: {e.strerror or e}") from None
     finally: Path(name).unlink(missing_ok=True)
 
@@ -277,7 +289,10 @@ def write_atomically(
 def processor() -> str:
     "The processor's name: another one rounds otherwise."
     try: about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError: return platform.processor() or platform.machine()
+    except OSError:
+        if sys.platform != "darwin": return platform.processor() or platform.machine()
+        asked = "sysctl", "-n", "machdep.cpu.brand_string"                 # such as Apple M2 Pro
+        about = f"model name: {subprocess.run(asked, capture_output=True, text=True).stdout}"
     found = re.search(r"^model name\s*: (.*)", about, re.M)
     return f"{found[1]} {platform.machine()}" if found else platform.machine()
 
@@ -287,6 +302,7 @@ def device_name(
 ) -> str:
     "What computed, in words."
     if str(device).startswith("cuda"): return torch.cuda.get_device_name(device)
+    if str(device).startswith("mps"): return f"{processor()} GPU (MPS)"
     if str(device) != "cpu": return str(device)
     return f"{processor()} CPU, {torch.get_num_threads()} threads"
 

@@ -381,7 +381,9 @@ def evaluate(
     extractor: FeatureExtractor | None = None,   # for the distances between crowds
 ) -> dict:               # metric -> value; `<metric>_ci` -> (low, high)
     "Measure a generator on a data set; raises `UserError`."
-    return measure_all(generator, sources_of(dataset, n, seed), extractor, flow=True).result
+    preset = getattr(generator, "preset", None)
+    padding = preset.data.padding if preset else "border"
+    return measure_all(generator, sources_of(dataset, n, seed, padding), extractor, flow=True).result
 
 # %% ../nbs/12_evaluate.ipynb #cd8ab45e
 def compare(

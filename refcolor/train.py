@@ -12,7 +12,6 @@ import copy
 import json
 import os
 import shutil
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +23,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import Triple, make_triple
-from .core import Preset, UserError, preset_to_dict, processes
+from .core import Preset, UserError, preset_to_dict, processes, say
 from .discriminator import PatchGAN
-from .engine.callbacks import Checkpoints, Log, Snapshots
-from .engine.checkpoints import (checkpoints, read_checkpoint, replace_link,
-                                         restore_optimizer, save_checkpoint)
+from .engine.callbacks import (Checkpoints, Log, Snapshots, be_deaf, deaf_children,
+                                       stop_signals)
+from .engine.checkpoints import (check_record, checkpoints, read_checkpoint, replace_link,
+                                         restore_optimizer, resumes_from, save_checkpoint,
+                                         write_record)
 from .engine.features import feature_network
 from .generator import Generator
 from .losses import gan_loss, generator_losses, gradient_norm, lambdas, total_loss
@@ -152,7 +153,7 @@ class Learner:
                  held_out=None,        # (sketch, reference, truth), each (b, c, h, w), to look at
                  device: str | None = None,   # None: what accelerate finds for this process
                  precision: str = "fp32",     # or "bf16": autocast
-                 source: dict | None = None,  # what to note in config.json about the data
+                 source: dict | None = None,  # what config.json says of the data, and a resume compares
                  accumulate: int = 1,  # pieces of a process's share of the batch
                  workers: int = 0,     # processes that prepare batches; 0: this one does
                  save_every: int = 500,       # steps between checkpoints
@@ -166,8 +167,7 @@ class Learner:
         self.processes = processes(str(device) == "cpu")
         self.device = torch.device(device or self.processes.device)
         self.phi = feature_network(preset.train.features).to(self.device)
-        # the λ follow the network that is really used
-        self.preset = replace(preset, train=replace(preset.train, features=self.phi.name))
+        self.preset = preset
         self.out, self.seed, self.held_out = out and Path(out), seed, held_out
         self.precision, self.source, self.workers = precision, source or {}, workers
         self.correspondence_loss = correspondence_loss
@@ -299,15 +299,18 @@ class Learner:
             older = [p.name for p in checkpoints(self.out) if p.name != folder.resolve().name]
             offer = f"go on from an older one: --resume {older[-1]}" if older else "there is no other"
             raise UserError(f"--resume: {e}; {offer}") from None
-        # a run may be made longer; all else must agree
-        saved = replace(saved, train=replace(saved.train, steps=self.preset.train.steps))
-        if (saved, state["seed"]) != (self.preset, self.seed):
-            raise UserError(f"--resume: {folder} was trained with another preset, batch or seed; "
-                            "use another --out")
+        saved = {"preset": preset_to_dict(saved), "seed": state["seed"]}
+        check_record(self.out, self.record, saved)
         for key, network in self.networks.items(): network.load_state_dict(tensors[key])
         restore_optimizer(self.opt_g, tensors["optimizer_g"])
         restore_optimizer(self.opt_d, tensors["optimizer_d"])
         self.steps_done, self.seconds = state["step"], state["seconds"]
+
+    @property
+    def record(self) -> dict:
+        "What makes the run what it is: config.json keeps it, and a resume compares it."
+        run = dict(preset=preset_to_dict(self.preset), seed=self.seed, precision=self.precision)
+        return run | self.source
 
     def last_good(self) -> str:
         "Which checkpoint is safe, for an error message."
@@ -317,34 +320,39 @@ class Learner:
 
     def begin(self, resume: bool | str):
         "Make or check the folder of the run; every process looks before one of them writes."
-        if resume and self.steps_done == 0: self.resume("last" if resume is True else resume)
-        elif not resume and (self.out / "config.json").exists():
-            raise UserError(f"{self.out} holds another run: use --resume, or another --out")
+        name = resumes_from(self.out, resume)
+        if name and not self.steps_done: self.resume(name)
+        elif resume: check_record(self.out, self.record)
         self.processes.wait_for_everyone()
         if not self.processes.is_main_process: return
+        if resume and not name: say(f"{self.out} holds no checkpoint yet: from the beginning")
+        if self.steps_done >= self.preset.train.steps:
+            return say(f"{self.out} is finished: {self.steps_done} steps are done")
         try: self.out.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise UserError(f"--out {self.out}: {e.strerror}") from None
         for left in self.out.glob(".saving-*"): shutil.rmtree(left)       # of a run that was killed
-        if resume: return replace_link(self.out / "last", f"step-{self.steps_done}")
-        config = dict(preset=preset_to_dict(self.preset), seed=self.seed, precision=self.precision)
-        (self.out / "config.json").write_text(json.dumps(config | self.source, indent=1))
+        if name: replace_link(self.out / "last", f"step-{self.steps_done}")
+        write_record(self.out, self.record)
 
     def loader(self):
         "What this process computes, step by step, from `steps_done` on."
         left = range(self.steps_done, self.preset.train.steps)
-        ignore = lambda _: signal.signal(signal.SIGINT, signal.SIG_IGN)   # Ctrl-C is the learner's
         loader = DataLoader(self.batches, batch_size=None, sampler=left, num_workers=self.workers,
-                            worker_init_fn=ignore, pin_memory=self.device.type == "cuda")
-        return progress(loader, "training", len(left)) if self.processes.is_main_process else loader
+                            worker_init_fn=be_deaf, pin_memory=self.device.type == "cuda")
+        with deaf_children(): parts = iter(loader)
+        yield from progress(parts, "training", len(left)) if self.processes.is_main_process else parts
 
     def fit(self, resume: bool | str = False):
         "Train until `preset.train.steps` steps are done in all; `resume` may name a checkpoint."
         if self.out: self.begin(resume)
+        steps, start, stop = self.preset.train.steps, time.perf_counter(), False
+        if self.steps_done >= steps: return self
         callbacks = self.callbacks if self.processes.is_main_process else []
         for callback in callbacks: callback.before_fit(self)
-        steps, start, stop = self.preset.train.steps, time.perf_counter(), False
-        with _signals() as heard, self.disk_errors():
-            for parts in self.loader():
+        # closed at once: a worker left behind by an error would not hear that Python ends
+        with (stop_signals() as heard, self.disk_errors(),
+              contextlib.closing(self.loader()) as batches):
+            for parts in batches:
                 measure = self.steps_done % self.log_every == 0 or self.steps_done + 1 == steps
                 log = self.step(measure, parts)
                 seconds = time.perf_counter() - start
@@ -380,16 +388,3 @@ class Learner:
 def _mean_of(logs: list) -> dict:
     return {key: torch.stack([log[key] for log in logs]).mean() for key in logs[0]}
 
-
-@contextlib.contextmanager
-def _signals():
-    "Yield a list that fills when SIGINT or SIGTERM comes; a second one stops at once."
-    heard = []
-    def hear(number, _):
-        if heard: raise KeyboardInterrupt
-        heard.append(number)
-    try: old = {s: signal.signal(s, hear) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError: old = {}                       # not the main thread: leave signals alone
-    try: yield heard
-    finally:
-        for s, handler in old.items(): signal.signal(s, handler)

@@ -12,10 +12,12 @@ from PIL import Image
 from refcolor.app.cli import main
 from refcolor.core import UserError
 from refcolor.data import characters
-from refcolor.data.characters import GENERATED, SHADES, STYLES, character_svg, line_art, palette_of, part_map, rasterize
+from refcolor.data.characters import GENERATED, STYLES, character_svg, line_art, palette_of, part_map, rasterize
 from refcolor.data.datasets import data_note, dataset_names, open_dataset
+from refcolor.data.emoji import emoji_kind, emoji_palette
 from refcolor.data.pairs import PARTS
 from refcolor.data.pictures import cache_folder
+from refcolor.data.styles import border_lines
 
 DRAW = "from refcolor.data import open_dataset; open_dataset('adventurer', split='valid', size=48, n=60)"
 
@@ -163,6 +165,78 @@ def test_slots_and_shades_say_how_to_recolour(name, tmp_path, monkeypatch):
             if min(here.sum(), there.sum()) < 150 or label < 2: continue
             gap = commonest(truth[a][:, here].T) - commonest(image[b][:, there].T)
             assert np.abs(gap).max() < .01, "the true answer has another colour than the reference"
+
+
+@pytest.mark.parametrize("name", ["avatars", "adventurer", "avataaars"])
+def test_spectacles_are_ink(name):
+    slots = STYLES[name].slots
+    frame = 2 + slots.index(next(s for s in ("glasses", "accessories") if s in slots))
+    worn = [(part_map(name, seed, 96) == frame, line_art(name, seed, 96)) for seed in range(40)]
+    dark = np.concatenate([line[there] < 160 for there, line in worn])
+    assert len(dark) > 200 and dark.mean() > .8
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_teeth_and_the_white_of_an_eye_are_paper(name):
+    white = []
+    for seed in range(12):
+        image, (line,), parts = characters._draw(name, seed, 96)
+        white.append(line[(parts == 1) & (image.min(0) > 250)])
+    assert (np.concatenate(white) > 200).mean() > .05, "filled with ink"
+
+
+def test_a_bright_veil_has_a_border():
+    "personas: a face is brighter than its neck, which the picture does not show."
+    shown = []
+    for seed in range(6):
+        with_veils, without = (rasterize(character_svg("personas", seed, dict.fromkeys(STYLES["personas"].slots, "#404040"), light), 96, crisp=True)
+                               for light in (True, False))
+        veil = (with_veils != without).any(-1)
+        border = (veil[1:] != veil[:-1]) & (without[1:] == without[:-1]).all(-1) & (without[1:] == 64).all(-1)
+        line = line_art("personas", seed, 96)
+        shown.append(np.minimum(line[1:], line[:-1])[border] < 160)
+    assert len(np.concatenate(shown)) > 100 and np.concatenate(shown).mean() > .8
+
+
+def test_a_wrinkle_is_one_stroke_and_a_wide_shadow_has_two_borders():
+    image, shadow = np.full((90, 90, 3), 200, np.uint8), np.zeros((90, 90), bool)
+    shadow[:, 15:18] = shadow[:, 45:75] = True
+    image[shadow] = 160
+    row = border_lines(image, np.zeros_like(shadow), shadow)[15]
+    assert row[5] == 0 and (row[:10] < 255).sum() == 1, "one stroke, as wide as the wrinkle"
+    assert (row[17:23] == 255).all() and min(row[14:16]) < 128 and min(row[24:26]) < 128
+
+
+def test_the_skin_of_an_emoji_is_the_references_whatever_its_tone():
+    light, dark = "1F468-1F3FB-200D-1F373", "1F468-1F3FF-200D-1F373"           # two versions of a cook
+    for shown in (light, dark): assert len({emoji_palette(3, shown)("skin", tone) for tone in ("#fadcbc", "#6a462f")}) == 1
+    palette = emoji_palette(3)
+    first, second, third = (rgb(palette("skin", tone)) for tone in ("#debb90", "#6a462f", "#fadcbc"))
+    assert (abs(second - first * (0x6a + 0x46 + 0x2f) / (0xde + 0xbb + 0x90)) <= 1).all(), "another's skin keeps its shade"
+    assert (third == first).all() and palette("color", "#6a462f") != palette("skin", "#6a462f")
+    assert emoji_palette(3, light)("line", "#d0cfce") == "#d0cfce" and palette("hair", "#ffffff") == "#ffffff"
+
+
+def test_an_emojis_label_is_one_colour_and_what_has_none_stays():
+    couples = [k for k, (_, codes) in enumerate(characters.emoji_groups()) if codes[0].startswith("1F469-1F3FB-200D-1F91D")]      # hand in hand, of two tones
+    n, shaded = len(characters.emoji_groups()), set()
+    for seed in [*range(0, n, 61), *(k + r * n for k in couples for r in range(len(characters.emoji_groups()[k][1])))]:
+        code = characters.emoji_code(seed)
+        parts = characters._draw("openmoji", seed, 48)[2]
+        one, two = (rasterize(characters._layers(code, emoji_palette(p)), 48, crisp=True) for p in (1, 2))
+        assert (one == two)[parts < 2].all(), code
+        colours = {}
+        for label in np.unique(parts[parts >= 2]):
+            (colours[label],) = np.unique(one[parts == label], axis=0)
+            paint, shade = LABELS["openmoji"][label - 2]
+            if shade < 1 and 3 in colours:
+                shaded.add(shade)
+                assert np.abs(colours[label] - colours[3] * shade).max() <= 1, code
+    assert len(shaded) > 3
+
+
+def test_a_hand_is_nobody():
+    assert [emoji_kind(code) for code in ("1F44D", "1F468-200D-1F373", "1F98A", "2764")] == ["", "people", "animals", ""]
 
 
 def test_splits_of_a_style_share_no_shape():

@@ -389,10 +389,9 @@ def test_weights_without_numbers_are_reported_as_diverged(tmp_path, monkeypatch)
     assert "not finite" in row_status(study, "addition", [0]) and study.load("addition", 0)["status"] == "diverged"
 
 
-def test_features_that_were_not_to_be_had_do_not_make_a_result_stale(trained):
-    "A preset that asks for vgg19 is trained with lite0 where VGG19 cannot be had, and notes that."
+def test_a_result_of_another_feature_network_does_not_stand_for_one_with_vgg19(trained):
     asks = replace(trained.study, preset=replace(LITTLE, train=replace(LITTLE.train, features="vgg19")))
-    assert asks.load("no_tr", 0)["status"] == "done"
+    assert asks.load("no_tr", 0)["status"] == "stale" and trained.study.load("no_tr", 0)["status"] == "done"
 
 
 def test_again_trains_a_stale_row_anew_and_nothing_else(copied, steps, trained):
@@ -709,6 +708,8 @@ def test_alignment_judges_each_row_on_adventurer_too(tmp_path, monkeypatch, caps
         wanted = [f"{m[k]:.3f}" for m in (here, there) for k in ("region_error", "posed_region_error")]
         wanted += [f"{here['paper_error']:.3f}", f"{here['posed_paper_error']:.3f}", f"{here['posed_psnr']:.1f}"]
         assert shown[ROWS[name].title][-9:-2] == wanted and len({*wanted}) == 7, name
+    drawn = {p.stem for p in (tmp_path / "results").glob("*-[0-9].png")} - {f"tiny-{data}-pairs-0" for data in ("avatars", "adventurer")}
+    assert drawn == {"tiny-avatars-posed-0", "tiny-avatars-copy-0", "tiny-adventurer-copy-0"}
     before = contents(tmp_path / "results")
     monkeypatch.setattr(Learner, "fit", None)
     assert main(asked) == 0 and contents(tmp_path / "results") == before

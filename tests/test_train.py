@@ -102,7 +102,7 @@ def test_killed_before_its_first_checkpoint_a_run_begins_again(tmp_path, capsys)
     (out / "config.json").write_bytes((whole / "config.json").read_bytes())          # all that a run leaves behind before it saves
     (out / "metrics.jsonl").write_text((whole / "metrics.jsonl").read_text().splitlines()[0] + "\n{half a li")
     assert main(["train", *FAST[:-1], "4", "--steps", "2", "--out", str(out), "--resume"]) == 2     # another seed
-    assert "another preset, batch or seed" in capsys.readouterr().err and (out / "config.json").exists()
+    assert "begun with seed 3, now 4" in capsys.readouterr().err and (out / "config.json").exists()
     assert main(["train", *FAST, "--steps", "2", "--out", str(out), "--resume"]) == 0
     assert "from the beginning" in capsys.readouterr().err
     a, b = (load_file(run / "last" / "generator_raw.safetensors") for run in (whole, out))
@@ -252,10 +252,10 @@ def free_port():
         return s.getsockname()[1]
 
 
-def launch(*arguments, processes=2, **options):
+def launch(*arguments, processes=2, env={}, **options):
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
                "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(free_port()), *map(str, arguments)]
-    return subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(command, env=ONE_THREAD | env, capture_output=True, text=True, timeout=300, **options)
 
 
 def test_two_processes_with_half_the_batch_compute_the_gradients_of_the_whole(tmp_path):

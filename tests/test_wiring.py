@@ -855,7 +855,7 @@ def test_a_resumed_learner_has_each_state_at_its_place(run, people):
 
 def test_a_run_is_not_resumed_with_another_recipe(run, people):
     learner, _ = run
-    with pytest.raises(UserError, match="another preset, batch or seed"):
+    with pytest.raises(UserError, match="recipe paper, now posed"):
         Learner(change(SMALLEST, data_recipe="posed"), people, learner.out, seed=11, precision="bf16").resume()
 
 

@@ -29,6 +29,8 @@ SHARED = {                    # options of several commands
     "--weights": dict(type=path, help="a run's folder or a checkpoint; else packaged ones, else "
                                       "runs/demo"),
     "--precision": dict(default="fp32", choices=["fp32", "bf16"], help="bf16: autocast"),
+    "--features": dict(choices=["vgg19", "lite0"], help="network of L_perc and L_style, instead of "
+                                                        "the preset's"),
     "--device": dict(help="cpu, cuda, …; the best there is if not given")}
 
 
@@ -80,7 +82,7 @@ def make_parser() -> Parser:
     add("--n", whole(1, 10 ** 6), "held-out pairs to evaluate on", default=128)
 
     add = command("app.commands:run_train", "Train a preset on a data set.",
-                  "--preset", "--data", "--root", "--precision", "--device")
+                  "--preset", "--data", "--root", "--precision", "--features", "--device")
     add("--strict", bool, "stop at an unreadable file of --root")
     add("--out", to_write(folder=True), "folder of the run", required=True)
     add("--steps", whole(), "in all, instead of the preset's")
@@ -89,7 +91,7 @@ def make_parser() -> Parser:
         "preset's", choices=["paper", "posed"])
     add("--seed", whole(0, 2 ** 63 - 1), "of weights, order and draws", default=0)
     add("--save-every", whole(), "steps between checkpoints", default=500)
-    add("--resume", None, "go on from a checkpoint in --out; the last one if none is named",
+    add("--resume", None, "go on from a checkpoint in --out, the last one if none is named; where there is none yet, begin",
         nargs="?", const="last", default=False, metavar="CHECKPOINT")
     add("--gan-mode", None, "of Eq. 8, instead of the preset's", choices=["lsgan", "vanilla"])
     add("--lr-decay", bool, "let the learning rates fall to 0 over the second half")
@@ -141,7 +143,7 @@ def make_parser() -> Parser:
 
     add = command("study.ship:run_reproduce", "Train and judge the rows of an experiment, or go on "
                   "with them; or train the shipped weights.",
-                  "--preset", "--root", "--precision", "--device")
+                  "--preset", "--root", "--precision", "--features", "--device")
     studies = ["triplet", "augmentation", "table2", "fig8", "modules", "alignment", "tint",
                "table1", "departures", "weights"]
     add("experiment", None, f"which rows: {', '.join(studies)} (those that the package ships)",

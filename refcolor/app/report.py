@@ -187,13 +187,14 @@ def run_evaluate(args) -> dict:
     "Measure weights part by part, straight and posed, and as a crowd; nothing is changed."
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
-    sizes = [load_preset(path).model.size for path in given]       # mistakes first, then work
+    presets = [load_preset(path) for path in given]                # mistakes first, then work
+    sizes, padding = [p.model.size for p in presets], presets[0].data.padding
     if args.report: check_apart(args.report, given, "--report")
     state = processes()
     rank, world, device = state.process_index, state.num_processes, state.device
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
     sources = {size: open_sources(args.data, size, args.n, args.root, args.sketches,
-                                  args.references, args.truths, args.skip_bad)
+                                  args.references, args.truths, args.skip_bad, padding)
                for size in dict.fromkeys(sizes)}
     n = sources[sizes[0]][0].n
     if extractor: check_crowd(n, extractor.dims, extractor.name, args.distance)

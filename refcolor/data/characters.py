@@ -179,7 +179,8 @@ class Characters:
     draws = 0   # uniform numbers of a sample in `batch`: what is drawn needs no crop
 
     def __init__(self, name: str, folder: Path):   # the set's, and what `_generated` wrote
-        self.name, self.seeds = name, json.loads((folder / "seeds.json").read_text())
+        self.name, self.folder = name, folder
+        self.seeds = json.loads((folder / "seeds.json").read_text())
         self.images, self.lines, self.parts = (np.load(folder / f"{k}.npy", mmap_mode="r")
                                                for k in ("images", "lines", "parts"))
         self.size = self.images.shape[-1]
@@ -188,10 +189,15 @@ class Characters:
         paints = list(dict.fromkeys(paint for paint, _ in labels))
         self.slots = torch.tensor([0, 0, *(1 + paints.index(paint) for paint, _ in labels)])
         self.shades = torch.tensor([1., 1., *(shade for _, shade in labels)])
+        # label -> the first of its paint: a part in the shade is that part
+        firsts = [2 + [paint for paint, _ in labels].index(paint) for paint, _ in labels]
+        self.whole = torch.tensor([0, 1, *firsts], dtype=torch.uint8)
         named = ("hair", "skin") if name == "openmoji" else paints
         self.part_labels = {PART_NAMES.get(part, part): 2 + k for k, part in enumerate(named)}
 
     def __len__(self) -> int: return len(self.seeds)
+
+    def __reduce__(self): return Characters, (self.name, self.folder)   # a worker maps the files anew
 
     def batch(self, index, noise=None) -> Samples:
         "The samples at `index`, ints (b,); `noise` is for files, and not used."
@@ -223,7 +229,8 @@ class Characters:
         "Which drawings show hair and skin: all, except among emoji."
         if self.name != "openmoji": return np.arange(len(self))
         # fewer pixels of one of them, and it is nobody
-        shown = [(self.parts == self.part_labels[p]).sum((1, 2)) >= 40 for p in ("hair", "skin")]
+        parts = self.whole.numpy()[self.parts]
+        shown = [(parts == self.part_labels[p]).sum((1, 2)) >= 40 for p in ("hair", "skin")]
         return np.flatnonzero(np.all(shown, 0))
 
 # %% ../../nbs/01_characters.ipynb #bf091bed

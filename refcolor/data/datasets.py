@@ -182,22 +182,30 @@ def _tag2pix(root: Path, part: str, wanted: tuple) -> Source:
     names = sorted(n for n in _names_in(base / part) if n.endswith(".png"))
     kept = [n for n in names if any(n in d for d in drawn.values())
             and (not tagged or n[:-4] in tagged)]
-    def drawing(path):
-        name = Path(path).name
-        there = [folder for folder in drawn if name in drawn[folder]]
-        return f"{there[_tenth(path) % len(there)]}/{name}"
     notes = [f"{len(names) - len(kept)} pictures of {part} are left out: "
              "no line drawing, or not in tags.txt"] if len(kept) < len(names) else []
     if not tagged: notes.append(f"no tags.txt in {base}: every picture with a drawing is used")
-    return Source(base, [f"{part}/{n}" for n in kept], lambda path: Path(path).stem.lstrip("-"),
-                  drawing, notes=notes)
+    return Source(base, [f"{part}/{n}" for n in kept], _tag2pix_figure,
+                  partial(_tag2pix_drawing, drawn), notes=notes)
+
+
+def _tag2pix_figure(path: str) -> str: return Path(path).stem.lstrip("-")
+
+
+def _tag2pix_drawing(drawn: dict, path: str) -> str:   # folder -> names in it
+    name = Path(path).name
+    there = [folder for folder in drawn if name in drawn[folder]]
+    return f"{there[_tenth(path) % len(there)]}/{name}"
 
 
 # %% ../../nbs/data/datasets.ipynb #f4123555
 def _yumi(root: Path, part: str, wanted: tuple) -> Source:
     if not any((root / name).is_dir() for name in _names_in(root)):
         raise UserError(f"yumi: no episodes in {root}; expected {DESCRIPTIONS['yumi'].layout}")
-    return _listed(root, unit=lambda path: path.split("/")[0])
+    return _listed(root, unit=_episode)
+
+
+def _episode(path: str) -> str: return path.split("/")[0]
 
 # %% ../../nbs/data/datasets.ipynb #489b0314
 def _folder(root: Path, part: str, wanted: tuple) -> Source:
@@ -285,10 +293,10 @@ class Pictures(PictureReader):
                              for x in (image, sketch))
         return Samples(image, sketch, None)
 
-    def pairs(self, n: int | None = None) -> list:   # of `KeypointPair`
-        "The pairs annotated by keypoints, or the first n; raises `UserError` that names a file."
-        pairs, root, sides = [], self.source.root, ("src", "trg")
-        for path in self.source.pairs[:n]:
+    def pairs(self, index=None) -> list:   # of `KeypointPair`; None: all
+        "The pairs annotated by keypoints; raises `UserError` that names a file."
+        pairs, root, sides, all_of = [], self.source.root, ("src", "trg"), self.source.pairs
+        for path in all_of if index is None else [all_of[i] for i in index]:
             try:
                 d = json.loads(path.read_text("utf-8"))
                 names = [root / d["category"] / d[f"{side}_imname"] for side in sides]

@@ -60,7 +60,6 @@ def emoji_palette(
         if paint not in drawn: drawn[paint] = rng.integers(20, 256, 3)
         return "#%02x%02x%02x" % tuple(int(c * shade) for c in drawn[paint])
     if shown: _layers(shown, colour_of)
-    base.clear()    # a shade is relative to its own emoji: no sketch tells how dark another's is
     return colour_of
 
 # %% ../../nbs/data/emoji.ipynb #f14b737c

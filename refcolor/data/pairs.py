@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'TEST_PICTURES', 'Pairs', 'CrossReference', 'Posed', 'SelfReference', 'registered', 'readable', 'Subset',
-           'partners', 'match_folders', 'FolderPairs', 'letterboxed', 'Keypoints', 'sources_of', 'open_sources',
-           'BentReference', 'EmojiPeople']
+           'partners', 'match_folders', 'FolderPairs', 'letterboxed', 'Keypoints', 'drawn_from', 'sources_of',
+           'open_sources', 'BentReference', 'EmojiPeople']
 
 # %% ../../nbs/data/pairs.ipynb #a0450ace
 from pathlib import Path
@@ -70,7 +70,8 @@ class CrossReference:
         a, b = self.a[index], self.b[index]
         A, B = (self.dataset.batch(i) for i in (a, b))
         if not self.known: return Pairs(A.sketch, B.image, real=A.image)
-        return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), A.parts, B.parts)
+        parts, there = (self.dataset.whole[x.parts.long()] for x in (A, B))
+        return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), parts, there)
 
 # %% ../../nbs/data/pairs.ipynb #69971352
 class Posed:
@@ -99,9 +100,9 @@ class Posed:
 class SelfReference:
     "Sketches with their own picture as reference, recoloured and bent: truth and warp are known."
     prefix = "self_"
-    def __init__(self, dataset, n: int, seed: int = 0):
+    def __init__(self, dataset, n: int, seed: int = 0, padding: str = "border"):   # a preset's
         self.dataset, self.n, self.seed, self.labels = dataset, n, seed, _labels(dataset)
-        self.config = DataConfig(padding="border")
+        self.config = DataConfig(padding=padding)
 
     def batch(self, index) -> Pairs:
         "The pairs at `index`, ints (b,); beyond the data, pictures occur again, bent anew."
@@ -254,15 +255,30 @@ class Keypoints:
                      points=list(zip(source, target)), real=image)
 
 # %% ../../nbs/data/pairs.ipynb #433d3bd2
+def drawn_from(
+    total: int,
+    n: int,      # that are wanted
+    what: str = "pictures",   # how the note calls them
+) -> list:       # of ints, in order
+    "Which of many files are judged: n at random, and said; the first ones may all be of one kind."
+    if n >= total: return list(range(total))
+    say(f"{n} of {total} {what}, drawn with seed 0")
+    return sorted(np.random.default_rng(0).choice(total, n, replace=False).tolist())
+
+
 def sources_of(
     dataset,    # held out
     n: int,     # pairs of each kind
     seed: int = 0,
+    padding: str = "border",   # of the preset: what is outside of a bent reference
 ) -> list:
     "The pairs of a data set: with other pictures, posed too if the answer is known; with its own."
+    if getattr(dataset, "name", "") not in GENERATED:
+        dataset = Subset(dataset, drawn_from(len(dataset), n))
     emoji = getattr(dataset, "name", "") == "openmoji" and len(dataset.people) > 1
     cross = (EmojiPeople if emoji else CrossReference)(dataset, n, seed)
-    return [cross, *([Posed(cross)] if cross.known else []), SelfReference(dataset, n, seed)]
+    own = SelfReference(dataset, n, seed, padding)
+    return [cross, *([Posed(cross)] if cross.known else []), own]
 
 
 TEST_PICTURES = {"openmoji": 1024}      # few emoji are people; other sets: as they are
@@ -277,6 +293,7 @@ def open_sources(
     references: Path | None = None,  # … of as many references
     truths: Path | None = None,     # … of as many true answers, named as the sketches
     skip_bad: bool = False,         # leave out unreadable pictures
+    padding: str = "border",        # of `sources_of`
 ) -> list:
     "The sources that a user names; raises `UserError`."
     if sketches and root: raise UserError("--root goes with --data, not with --sketches")
@@ -284,38 +301,48 @@ def open_sources(
         if not references and not truths:
             raise UserError("--sketches needs --references DIR (without a true answer), "
                             "--truths DIR (the pictures of the sketches), or both")
-        return _from_folders(match_folders(sketches, references, truths)[:n], size, skip_bad)
+        rows = match_folders(sketches, references, truths)
+        rows = [rows[i] for i in drawn_from(len(rows), n, "sketches")]
+        return _from_folders(rows, size, skip_bad, padding)
     if references or truths: raise UserError("--references and --truths need --sketches DIR")
     n_drawn = TEST_PICTURES.get(data.partition(":")[0])
     dataset = open_dataset(data, root, "test", size, n_drawn, strict=True)  # else it replaces files
-    if dataset.name in GENERATED: return sources_of(dataset, n)
-    subset = Subset(dataset, readable(dataset, min(n, len(dataset)), skip_bad))
-    if not (pairs := dataset.pairs(n)): return sources_of(subset, len(subset))
+    if dataset.name in GENERATED: return sources_of(dataset, n, padding=padding)
+    subset = Subset(dataset, drawn_from(len(dataset), n))
+    subset = Subset(subset, readable(subset, len(subset), skip_bad))
+    if not (known := dataset.source.pairs):
+        return sources_of(subset, len(subset), padding=padding)
+    pairs = dataset.pairs(drawn_from(len(known), n, "pairs"))
     kept = readable(Keypoints(pairs, size), len(pairs), skip_bad)
-    return [Keypoints([pairs[i] for i in kept], size), SelfReference(subset, len(subset))]
+    own = SelfReference(subset, len(subset), padding=padding)
+    return [Keypoints([pairs[i] for i in kept], size), own]
 
 
-def _from_folders(rows: list, size: int, skip_bad: bool) -> list:
+def _from_folders(rows: list, size: int, skip_bad: bool, padding: str) -> list:
     "Sources of sketches, references and truths."
     _, reference, truth = rows[0]
     items = (FolderPairs if reference else _truths)(rows, size)
     rows = [rows[i] for i in readable(items, len(rows), skip_bad)]
     return [*([FolderPairs(rows, size)] if reference else ()),
-            *([SelfReference(_truths(rows, size), len(rows))] if truth else ())]
+            *([SelfReference(_truths(rows, size), len(rows), padding=padding)] if truth else ())]
 
 # %% ../../nbs/data/pairs.ipynb #7e159b63
 class BentReference(CrossReference):
     "Cross pairs whose reference is bent: laying it over the sketch does not help any more."
     prefix = "bent_"
+    def __init__(self, dataset, n: int, seed: int = 0, padding: str = "border"):   # a preset's
+        super().__init__(dataset, n, seed)
+        self.config = DataConfig(padding=padding)
 
     def batch(self, index) -> Pairs:
         "The pairs at `index`, ints (b,)."
-        pairs, config = super().batch(index), DataConfig(padding="border")
+        pairs, config = super().batch(index), self.config
         noise = uniform(0, 1, index, noise_size(config))[:, 3:].reshape(len(index), -1, 2)
-        reference, grid = spatial_transform(pairs.reference, config.warp * noise, "border")
-        parts = pairs.reference_parts
+        displacement, parts = config.warp * noise, pairs.reference_parts
+        reference, grid = spatial_transform(pairs.reference, displacement, config.padding)
         if parts is not None:
-            parts = F.grid_sample(parts[:, None].float(), grid, "nearest", "border",
+            outside = "border" if config.padding == "border" else "zeros"        # no part at all
+            parts = F.grid_sample(parts[:, None].float(), grid, "nearest", outside,
                                   align_corners=False)[:, 0].to(parts.dtype)
         return pairs._replace(reference=reference, reference_parts=parts)
 

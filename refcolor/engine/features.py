@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core import UserError, check_image, say
+from ..core import UserError, check_image
 
 # %% ../../nbs/engine/features.ipynb #16b37f69
 def weights_file(
@@ -146,14 +146,11 @@ def _download_vgg19() -> dict:
                                                   weights_only=True)
     finally: socket.setdefaulttimeout(before)
 
-
-_missing = set()                        # networks that cannot be had: tried once, said once
-
 # %% ../../nbs/engine/features.ipynb #5f5089f4
 def feature_network(
     name: str,         # "vgg19" or "lite0"
-) -> FeatureNetwork:   # its .name says which network it really is
-    "Make Φ; lite0, said once, where VGG19 cannot be had. Raises `ValueError` on other names."
+) -> FeatureNetwork:
+    "Make Φ; raises `UserError` where VGG19 cannot be had, `ValueError` on other names."
     if name == "lite0": return Lite0Features()
     if name != "vgg19": raise ValueError(f"name: expected 'vgg19' or 'lite0', got {name!r}")
     path = weights_file(VGG19_FILE)
@@ -162,14 +159,10 @@ def feature_network(
         except Exception as e:          # whatever is wrong with the file, its name is what helps
             raise UserError(f"{path}: not torchvision's vgg19 weights ({type(e).__name__}); "
                             "remove it") from e
-    if name not in _missing:
-        try: return VGG19Features(_download_vgg19())
-        except (OSError, RuntimeError, http.client.HTTPException) as e:
-            say(f"refcolor: VGG19 is not available: no download ({e}). The feature losses use "
-                f"'lite0' now, with λ of its own. To use VGG19, put {VGG19_FILE} into a folder and "
-                "set REFCOLOR_WEIGHTS to it.")
-            _missing.add(name)
-    return Lite0Features()
+    try: return VGG19Features(_download_vgg19())
+    except (OSError, RuntimeError, http.client.HTTPException) as e:
+        raise UserError(f"VGG19 cannot be downloaded ({e}): put {VGG19_FILE} into a folder and set "
+                        "REFCOLOR_WEIGHTS to it, or take another network: --features lite0") from e
 
 # %% ../../nbs/engine/features.ipynb #34736316
 #: the name under which torchvision publishes AlexNet's ImageNet weights

@@ -122,11 +122,12 @@ def step_learner(
     batch: int = 2,
     precision: str = "fp32",
     features: str = "lite0",   # or "vgg19", with random weights: they cost what trained ones do
+    device: str = "cpu",       # what `bench` measures, whatever else there is
 ) -> Learner:
     "A learner on random pictures, for timing."
     train = replace(preset.train, batch=batch, features="lite0")
     data = RandomPictures(batch, preset.model.size)
-    learner = Learner(replace(preset, train=train), data, precision=precision)
+    learner = Learner(replace(preset, train=train), data, device=device, precision=precision)
     if features == "vgg19":
         from torchvision.models import vgg19
         learner.phi = VGG19Features(vgg19().state_dict()).to(learner.device)

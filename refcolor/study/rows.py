@@ -391,7 +391,6 @@ class Study:
         m, now, row = result["metrics"], self.row_preset(name), ROWS[name]
         try: then = preset_from_dict(result["preset"])
         except (UserError, TypeError): return False              # fields of another version
-        now = replace(now, train=replace(now.train, features=then.train.features))
         settings = now, self.precision, row.mutant, row.extra
         return (then, m.get("precision", "fp32"), m["mutant"], m.get("extra", "")) == settings
 
@@ -410,16 +409,19 @@ def open_study(study: Study, todo: list) -> dict:   # of (row, seed); split -> d
 def judged_sources(
     dataset,     # held out
     n: int,      # pairs, if there are as many pictures
+    padding: str = "border",   # of `sources_of`
 ) -> list:
     "The pairs that a row is judged by: with a true answer, wherever there can be one."
     n, name = min(n, len(dataset)), getattr(dataset, "name", "")
-    return [*sources_of(dataset, n), *([BentReference(dataset, n)] if name in STYLES else [])]
+    bent = [BentReference(dataset, n, padding=padding)] if name in STYLES else []
+    return [*sources_of(dataset, n, padding=padding), *bent]
 
 
 def judge_row(study: Study, generator: nn.Module, datasets: dict) -> dict:   # of `open_study`
     "The metrics of a row, on pairs that it never saw, and the paired ones pair by pair."
     extractor = feature_extractor("lite0", study.device or "cpu")
-    found = measure_all(generator, judged_sources(datasets["test"], study.n), extractor)
+    sources = judged_sources(datasets["test"], study.n, study.preset.data.padding)
+    found = measure_all(generator, sources, extractor)
     pairs = {k: [[round(x, 4) if math.isfinite(x) else None for x in np.atleast_1d(row).tolist()]
                  for row in found.values[k]] for k in PAIRED if k in found.values}
     return found.result | {"pairs": pairs, "parts": list(found.parts)}

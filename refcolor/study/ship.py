@@ -297,7 +297,7 @@ def run_reproduce(args) -> dict:
     for folder in () if args.show or args.recheck else (args.results, args.runs):
         if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
     if args.experiment == "weights":
-        for option in ("data", "root", "rows"):
+        for option in ("data", "root", "rows", "features"):
             if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
         return run_weights(args)
     names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
@@ -309,7 +309,9 @@ def run_reproduce(args) -> dict:
     if args.data: datas = (args.data,)
     if args.show or args.recheck:                  # else it says, too, what would have been run
         for data in datas: known_set(data, args.root)
-    own = [Study(PRESETS[args.preset], data, args.root, args.results, args.runs, args.steps,
+    preset = PRESETS[args.preset]
+    if args.features: preset = replace(preset, train=replace(preset.train, features=args.features))
+    own = [Study(preset, data, args.root, args.results, args.runs, args.steps,
                  args.precision, args.device) for data in datas]
     judged = datas
     if args.experiment == "alignment" and not args.data: judged = *datas, ALIGNMENT_ON
@@ -344,14 +346,17 @@ def run_studies(args, own: list, across: list, bare: list, names: list):
     command = f"refcolor reproduce {args.experiment} --preset {args.preset}"
     if args.data and args.data != "avatars": command += f" --data {args.data}"
     if args.steps: command += f" --steps {args.steps}"
+    if args.features: command += f" --features {args.features}"
     if args.precision != "fp32": command += f" --precision {args.precision}"
     for study in own:
         if len(own) > 1: open_study(study, study.row_seeds(names, args.seeds))
     for study in own + across:
         if across: say(f"{study.data}, judged on {study.on}" if study.on else study.data)
         run_rows(study, names, args.seeds, f"{command} --seeds {args.seeds}", args.again, say)
-    if untrained := [name for name in names if ROWS[name].untrained]:
-        for study in bare: run_rows(study, untrained, 1, f"{command} --seeds 1", args.again, say)
+    untrained = [name for name in names if ROWS[name].untrained]
+    for study in bare if untrained else ():
+        run_rows(study, untrained, 1, f"{command} --seeds 1", args.again, say)
+        draw_rows(study, untrained, say)
     for study in own:
         draw_rows(study, names, say)
         say(data_note(study.data))

@@ -1,0 +1,313 @@
+"""What a run is asked twice: to lie safely on the disk, to be the same run, to stop when told, to start its workers on any system."""
+import contextlib
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from refcolor.app.cli import main
+from refcolor.core import PAPER, TINY, UserError, write_atomically
+from refcolor.data.datasets import OPENERS, open_dataset
+from refcolor.engine import callbacks
+from refcolor.engine.checkpoints import read_checkpoint, save_checkpoint
+from refcolor.engine.features import VGG19_FILE
+from refcolor.train import Learner
+from examples import write_example
+from test_train import FAST, ONE_THREAD, launch
+
+
+
+# --- safely on the disk ---
+
+@pytest.fixture
+def happened(monkeypatch):
+    "What reaches the disk and what gets another name, in order: ('sync', path with its bytes) and ('name', new path)."
+    events = []
+    def content(path): return sorted(p.name for p in path.iterdir()) if path.is_dir() else path.read_bytes()
+    def sync(handle, real=os.fsync):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        events.append(("sync", path, content(path)))
+        real(handle)
+    def named(real):
+        def rename(source, target):
+            events.append(("name", Path(source), Path(target)))
+            return real(source, target)
+        return rename
+    monkeypatch.setattr(os, "fsync", sync)
+    for owner, name in ((os, "rename"), (os, "replace")): monkeypatch.setattr(owner, name, named(getattr(owner, name)))
+    return events
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_gets_its_name_and_before_the_older_ones_go(tmp_path, happened, monkeypatch):
+    monkeypatch.setattr(shutil, "rmtree", lambda path, *a, real=shutil.rmtree, **k: (happened.append(("gone", Path(path), None)), real(path, *a, **k))[1])
+    for step in (1, 2, 3):
+        happened.clear()
+        save_checkpoint(tmp_path, step, {"generator": nn.Linear(2, 2)}, {}, TINY, {"seed": 0})
+    (_, written, final), (_, _, link) = names = [e for e in happened if e[0] == "name"]
+    assert (final, link) == (tmp_path / "step-3", tmp_path / "last")
+    before = happened[:happened.index(names[0])]
+    there = {p.name: p.read_bytes() for p in final.iterdir()}
+    assert {e[1].name: e[2] for e in before if e[1] != written} == there and len(there) == 3      # with all that is in them now
+    assert ("sync", written, sorted(there)) in before                                             # and the list of their names
+    for name in names:                                            # each new name, before what relies on it
+        after = happened[happened.index(name) + 1]
+        assert after[:2] == ("sync", tmp_path), after
+    assert [e[1].name for e in happened[happened.index(names[1]) + 2:] if e[0] == "gone" and e[1] != written] == ["step-1"]
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, happened):
+    write_atomically(tmp_path / "new.txt", lambda p: Path(p).write_text("all of it"))
+    (first, temporary, content), (second, source, target), last = happened
+    assert (first, content, second, source, target) == ("sync", b"all of it", "name", temporary, tmp_path / "new.txt")
+    assert last == ("sync", tmp_path, ["new.txt"])
+
+
+def test_a_disk_that_fails_is_said_and_a_folder_that_cannot_be_synced_is_not(tmp_path, monkeypatch):
+    "Some network file systems know no sync of folders; a file's must work."
+    def failing(handle): raise OSError(5, "Input/output error")
+    def only_files(handle, real=os.fsync):
+        if os.path.isdir(f"/proc/self/fd/{handle}"): raise OSError(22, "Invalid argument")
+        real(handle)
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(UserError, match="cannot write .*Input/output error"): write_atomically(tmp_path / "a", lambda p: Path(p).write_text("a"))
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(os, "fsync", only_files)
+    write_atomically(tmp_path / "a", lambda p: Path(p).write_text("a"))
+    assert (tmp_path / "a").read_text() == "a"
+
+
+# --- no silent change of method ---
+
+@pytest.fixture
+def without_vgg19(tmp_path, monkeypatch):
+    "No weights in any folder, and no network."
+    monkeypatch.setenv("REFCOLOR_WEIGHTS", str(tmp_path / "empty"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    def offline(*args, **kwargs): raise OSError("no network")
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+
+
+def test_a_run_that_asks_for_vgg19_and_cannot_have_it_fails_and_says_the_way_on(without_vgg19, tmp_path, capsys):
+    out = tmp_path / "run"
+    vgg = ["train", *FAST, "--steps", "1", "--out", str(out), "--features", "vgg19"]
+    assert main(vgg) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("refcolor")]
+    assert len(said) == 1 and VGG19_FILE in said[0] and "REFCOLOR_WEIGHTS" in said[0] and "--features lite0" in said[0]
+    assert not out.exists()                                              # nothing blocks the corrected command
+    assert main([*vgg, "--features", "lite0"]) == 0
+    data = open_dataset("avatars", split="train", size=64, n=16)
+    for _ in range(2):                                                   # not only the first time
+        with pytest.raises(UserError, match="--features lite0"): Learner(replace(TINY, train=replace(TINY.train, features="vgg19")), data)
+    assert PAPER.train.features == "vgg19"
+
+
+ALIKE = """
+import os, sys, torch
+if os.environ.get("RANK") == "1":
+    def offline(*args, **kwargs): raise OSError("no network")
+    torch.hub.load_state_dict_from_url = offline
+else:
+    import refcolor.engine.features as f
+    from refcolor.engine.features import Lite0Features
+    f._download_vgg19, f.VGG19Features = dict, lambda state: Lite0Features()
+from refcolor.app.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_if_one_process_cannot_have_vgg19_no_process_trains(tmp_path):
+    script = tmp_path / "alike.py"
+    script.write_text(ALIKE)
+    out = tmp_path / "run"
+    process = launch(script, "train", *FAST, "--steps", "1", "--out", out, "--features", "vgg19",
+                     env={"REFCOLOR_WEIGHTS": str(tmp_path), "TORCH_HOME": str(tmp_path)})
+    assert process.returncode != 0 and "--features lite0" in process.stderr and not out.exists()
+
+
+# --- the same run ---
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    "Two folders of other pictures under the same names."
+    base = tmp_path_factory.mktemp("roots")
+    for k, name in enumerate(("small", "other")):
+        (base / name).mkdir()
+        for i in range(9):
+            pixels = np.random.default_rng([k, i]).integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).resize((70, 70), 0).save(base / name / f"{i}.png")
+    return base
+
+
+def train_folder(out, root, *more):
+    return main(["train", "--preset", "TINY", "--data", "folder", "--root", str(root), "--batch", "2", "--steps", "1", "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def begun(roots, tmp_path_factory):
+    out = tmp_path_factory.mktemp("begun") / "run"
+    assert train_folder(out, roots / "small") == 0
+    return out
+
+
+OTHER = {"root": ["--root", "{other}"], "precision": ["--precision", "bf16"], "seed": ["--seed", "1"], "batch": ["--batch", "1"],
+         "recipe": ["--recipe", "paper"], "gan_mode": ["--gan-mode", "vanilla"], "data": []}
+
+
+@pytest.mark.parametrize("name, unsaved", [*((name, False) for name in OTHER), ("root", True), ("precision", True)])
+def test_a_resume_compares_what_a_run_records_and_names_what_differs(name, unsaved, begun, roots, tmp_path, capsys):
+    out = shutil.copytree(begun, tmp_path / "run", symlinks=True)
+    if unsaved: shutil.rmtree(out / "step-1"), (out / "last").unlink()
+    record = json.loads((out / "config.json").read_text())
+    if name == "data": (out / "config.json").write_text(json.dumps(record | {"data": "yumi"}))      # one folder can be two sets
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert train_folder(out, roots / "small", "--resume", *(w.format(other=roots / "other") for w in OTHER[name])) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("refcolor")]
+    assert len(said) == 1 and re.search(rf"begun with (.*; )?{name} .*, now ", said[0]) and "use another --out" in said[0], said
+    assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def test_a_resume_compares_the_list_of_files(begun, roots, tmp_path, capsys):
+    "One picture more, in the same folder."
+    out, root = shutil.copytree(begun, tmp_path / "run", symlinks=True), shutil.copytree(roots / "small", tmp_path / "small")
+    record = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(record | {"root": str(root)}))
+    assert train_folder(out, root, "--resume") == 0                    # as before, and finished
+    for i in range(9, 15): shutil.copy(root / "0.png", root / f"{i}.png")
+    assert train_folder(out, root, "--resume", "--steps", "2") == 2
+    assert re.search(r"begun with files \d \(digest \w+\), now \d+ \(digest", capsys.readouterr().err)
+
+
+def test_a_run_may_get_longer_and_notes_that_and_a_folder_may_be_named_in_another_way(begun, roots, tmp_path, monkeypatch):
+    out = shutil.copytree(begun, tmp_path / "run", symlinks=True)
+    monkeypatch.chdir(roots)
+    assert train_folder(out, "./small", "--resume", "--steps", "2") == 0
+    record = json.loads((out / "config.json").read_text())
+    assert record["preset"]["train"]["steps"] == 2 and record["root"] == str((roots / "small").resolve())
+    assert record == json.loads((begun / "config.json").read_text()) | {"preset": record["preset"]}
+
+
+def test_in_python_too_a_resume_compares(tmp_path):
+    data = open_dataset("avatars", split="train", size=64, n=16)
+    preset = replace(TINY, train=replace(TINY.train, batch=2, steps=1))
+    Learner(preset, data, tmp_path / "run", source={"data": "a"}).fit()
+    longer = replace(preset, train=replace(preset.train, steps=2))
+    with pytest.raises(UserError, match="data a, now b"): Learner(longer, data, tmp_path / "run", source={"data": "b"}).fit(resume=True)
+    with pytest.raises(UserError, match="holds another run"): Learner(longer, data, tmp_path / "run", source={"data": "a"}).fit()
+    assert Learner(longer, data, tmp_path / "run", source={"data": "a"}).fit(resume=True).steps_done == 2
+
+
+def test_resume_where_no_run_exists_begins_it_and_says_so(begun, roots, tmp_path, capsys):
+    "Schedulers always pass it. A named checkpoint must be there."
+    assert train_folder(tmp_path / "named", roots / "small", "--resume", "step-1") == 2 and not (tmp_path / "named").exists()
+    assert "no checkpoint step-1" in capsys.readouterr().err
+    assert train_folder(tmp_path / "run", roots / "small", "--resume") == 0
+    assert "from the beginning" in capsys.readouterr().err
+    for name in ("generator", "generator_raw", "optimizer_d"):
+        assert (tmp_path / "run" / "last" / f"{name}.safetensors").read_bytes() == (begun / "last" / f"{name}.safetensors").read_bytes()
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == json.loads((begun / "config.json").read_text())
+
+
+# --- signals and start methods ---
+
+def started(method, out, *more, steps="500"):
+    "A run with a worker, in a process group of its own, whose workers start by `method`."
+    code = f"import multiprocessing, sys; multiprocessing.set_start_method({method!r}); from refcolor.app.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "train", *FAST, "--steps", steps, "--workers", "1", "--out", out, *more]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ONE_THREAD, start_new_session=True)
+
+
+def living(group):
+    "The processes of a group that have not ended."
+    found = []
+    for p in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(p.pid) == group and p.status() != psutil.STATUS_ZOMBIE: found.append(p)
+    return found
+
+
+@pytest.mark.parametrize("method, number", [("fork", signal.SIGTERM), ("fork", signal.SIGINT), ("forkserver", signal.SIGTERM), ("spawn", signal.SIGTERM)])
+def test_a_signal_to_the_whole_group_saves_whatever_way_the_workers_start(method, number, tmp_path):
+    "Twice, as `timeout` and launchers send it."
+    process = started(method, tmp_path / "run")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline: time.sleep(0.05)
+    for _ in range(2): os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in err and "Traceback" not in err, err
+    assert read_checkpoint(tmp_path / "run" / "last")[0]["step"] > 0
+    deadline = time.monotonic() + 30                                 # whoever started workers notices by itself that it is alone
+    while (left := living(process.pid)) and time.monotonic() < deadline: time.sleep(0.05)
+    assert not left
+
+
+LEFT = """
+import multiprocessing, sys
+from refcolor.core import TINY
+from refcolor.data.datasets import open_dataset
+from refcolor.train import Learner
+from dataclasses import replace
+learner = Learner(replace(TINY, train=replace(TINY.train, batch=2)), open_dataset("avatars", split="train", size=64, n=64), workers=1)
+learner.check = lambda log: 1 / 0
+learner.fit()
+"""
+
+
+def test_an_error_in_a_script_ends_it_and_its_workers(tmp_path):
+    "The traceback keeps the frames alive, and deaf workers would be waited for for ever."
+    process = subprocess.run([sys.executable, "-c", LEFT], env=ONE_THREAD, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 1 and "ZeroDivisionError" in process.stderr
+
+
+def test_ctrl_c_again_after_a_second_stops_at_once_and_sigterm_never(monkeypatch):
+    clock = iter(range(0, 100, 2))
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+    with callbacks.stop_signals() as heard:
+        for _ in range(3): signal.raise_signal(signal.SIGTERM)
+        assert len(heard) == 3
+        with pytest.raises(KeyboardInterrupt): signal.raise_signal(signal.SIGINT)
+    with callbacks.stop_signals(), pytest.raises(KeyboardInterrupt):
+        for _ in range(2): signal.raise_signal(signal.SIGINT)
+
+
+def reopened(dataset):
+    blob = pickle.dumps(dataset)
+    return pickle.loads(blob), len(blob)
+
+
+def test_a_drawn_set_goes_to_a_worker_by_the_path_of_its_files():
+    for name in ("avatars", "openmoji:people"):
+        data = open_dataset(name, split="train", size=64, n=64)
+        again, size = reopened(data)
+        assert size < 2_000 and isinstance(again.images, np.memmap)                  # the pictures alone are 786,432 bytes
+        for a, b in zip(data.batch([5, 63]), again.batch([5, 63])): assert torch.equal(a, b)
+        assert (again.name, again.seeds, again.part_labels) == (data.name, data.seeds, data.part_labels)
+
+
+@pytest.mark.parametrize("name", [*OPENERS, "folder:../sketches"])
+def test_every_set_of_files_can_be_given_to_a_worker(name, tmp_path):
+    write_example(name.partition(":")[0], tmp_path)
+    root = tmp_path / "pictures" if name.startswith("folder:") else tmp_path
+    data, noise = open_dataset(name, root, size=32), torch.rand(2, 4) * 2 - 1
+    again, _ = reopened(data)
+    for a, b in zip(data.batch([0, 1], noise)[:2], again.batch([0, 1], noise)[:2]): assert torch.equal(a, b)
+
+
+def test_the_batches_of_a_run_are_the_same_wherever_they_are_made(tmp_path):
+    learner = Learner(replace(TINY, train=replace(TINY.train, batch=2)), open_dataset("avatars", split="train", size=64, n=64), workers=1)
+    batches, size = reopened(learner.batches)
+    assert size < 5_000
+    for a, b in zip(learner.batches[7], batches[7]): assert all(torch.equal(x, y) for x, y in zip(a, b) if x is not None)
