@@ -89,7 +89,7 @@ BAD = {
     "a folder as reference": (["colorize", "--sketch", "{picture}", "--reference", "{tmp}", "--out", "o.png", "--weights", "{run}"], "is a folder"),
     "not an image": (["colorize", "--sketch", "{text}", "--reference", "{picture}", "--out", "o.png", "--weights", "{run}"], "not an image"),
     "half an image": (["colorize", "--sketch", "{half}", "--reference", "{picture}", "--out", "o.png", "--weights", "{run}"], "cannot read"),
-    "a blank sketch": (["colorize", "--sketch", "{blank}", "--reference", "{picture}", "--out", "o.png", "--weights", "{run}"], "it is blank"),
+    "a blank sketch": (["colorize", "--sketch", "{blank}", "--reference", "{picture}", "--out", "o.png", "--weights", "{run}"], "is blank, there is nothing"),
     "no weights there": (["colorize", "--sketch", "{picture}", "--reference", "{picture}", "--out", "o.png", "--weights", "{tmp}"], "no generator.safetensors"),
     "no format for out": (["colorize", "--sketch", "{picture}", "--reference", "{picture}", "--out", "o.xyz", "--weights", "{run}"], "suffix of an image format"),
     "damaged weights": (["colorize", "--sketch", "{picture}", "--reference", "{picture}", "--out", "o.png", "--weights", "{damaged}"], "damaged"),

@@ -277,7 +277,7 @@ def test_without_weights_it_says_what_to_do(monkeypatch, tmp_path):
 def bleeding(enlarge, seed):
     "The share of pixels near a random closed line that have the colour of its other side."
     import torch
-    from refcolor.colorize import network_view
+    from refcolor.framing import network_view
     from refcolor.show import to_tensor
     rng = np.random.default_rng(seed)
     angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)

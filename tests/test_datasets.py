@@ -433,7 +433,7 @@ def test_sketches_below_the_root_are_not_pictures(tmp_path, capsys):
 
 def count_reads(monkeypatch):
     real, reads = pictures.read_square, []
-    monkeypatch.setattr(pictures, "read_square", lambda source, path, side: reads.append(path) or real(source, path, side))
+    monkeypatch.setattr(pictures, "read_square", lambda source, path, *rest: reads.append(path) or real(source, path, *rest))
     return reads
 
 

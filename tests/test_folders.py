@@ -260,7 +260,7 @@ def test_blank_sketches_are_refused_and_the_first_is_named(with_truths, with_ref
     arguments = ["evaluate", "--weights", str(TINY), "--distance", "none", *folders, "--json"]
     assert main(arguments) == 2
     out, err = capsys.readouterr()
-    assert out == "" and len(err.splitlines()) == 1 and f"2 of 10 pictures or pairs cannot be used: no ink in {tmp_path}/sketches/2.png, no ink" in err
+    assert out == "" and len(err.splitlines()) == 1 and f"2 of 10 pictures or pairs cannot be used: {tmp_path}/sketches/2.png is blank" in err
     assert main([*arguments, "--skip-bad"]) == 0 and json.loads(capsys.readouterr().out)["n"] == 8
 
 

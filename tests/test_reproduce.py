@@ -708,6 +708,8 @@ def test_alignment_judges_each_row_on_adventurer_too(tmp_path, monkeypatch, caps
         wanted = [f"{m[k]:.3f}" for m in (here, there) for k in ("region_error", "posed_region_error")]
         wanted += [f"{here['paper_error']:.3f}", f"{here['posed_paper_error']:.3f}", f"{here['posed_psnr']:.1f}"]
         assert shown[ROWS[name].title][-9:-2] == wanted and len({*wanted}) == 7, name
+    drawn = {p.stem for p in (tmp_path / "results").glob("*-[0-9].png")} - {f"tiny-{data}-pairs-0" for data in ("avatars", "adventurer")}
+    assert drawn == {"tiny-avatars-posed-0", "tiny-avatars-copy-0", "tiny-adventurer-copy-0"}
     before = contents(tmp_path / "results")
     monkeypatch.setattr(Learner, "fit", None)
     assert main(asked) == 0 and contents(tmp_path / "results") == before

@@ -406,6 +406,21 @@ def test_the_window_moves_in_both_directions_and_is_mirrored_sometimes(photograp
     assert abs(related[~np.eye(4, dtype=bool)]).max() < 0.7, "one number serves two purposes"
 
 
+def test_a_drawing_is_seen_through_the_window_of_its_picture(tmp_path):
+    "Where the lines come with the pictures; here they are the pictures in grey."
+    rng = np.random.default_rng(2)
+    (tmp_path / "lines").mkdir()
+    for i in range(6):
+        picture = Image.fromarray(np.repeat(rng.integers(0, 2, (7, 7, 1), np.uint8) * 255, 3, 2)).resize((98, 98), Image.Resampling.NEAREST)
+        for name in (f"{i}.png", f"lines/{i}.png"): picture.save(tmp_path / name)
+    drawn, seen = open_dataset("folder:lines", tmp_path, size=48, cache=False), []
+    for step in range(4):
+        sketch, target, *_ = make_triple(drawn, [0, 1], step, 0, replace(SMALLEST.data, appearance=0.))
+        assert (sketch - target.mean(1, keepdim=True)).abs().max() < 0.02
+        seen += list(sketch[:1])
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(seen, 2)), "the window never moves"
+
+
 SIDEWAYS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
             6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}
 
@@ -850,7 +865,7 @@ def test_a_resumed_learner_has_each_state_at_its_place(run, people):
     for a, b in ((again.opt_g, learner.opt_g), (again.opt_d, learner.opt_d)):
         for p, q in zip(a.param_groups[0]["params"], b.param_groups[0]["params"]):
             assert all(torch.equal(a.state[p][k], b.state[q][k]) for k in ("exp_avg", "exp_avg_sq", "step"))
-    assert (again.steps_done, again.seconds) == (8, learner.seconds)
+    assert (again.steps_done, again.seconds) == (8, learner.seconds) and not list(again.loader()), "what is done is done again"
 
 
 def test_a_run_is_not_resumed_with_another_recipe(run, people):

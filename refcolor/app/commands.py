@@ -25,14 +25,15 @@ from .arguments import cannot_write
 from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
-from ..colorize import colorize, default_weights, is_line_art
+from ..colorize import colorize, default_weights
 from ..core import (MODULES, PRESETS, Preset, UserError, check_device, save_result,
                            say, uniform, with_recipe, write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
+from ..data.decode import notes_of, read_picture
 from ..data.pairs import PARTS, CrossReference, Posed, partners
-from ..data.pictures import check_apart, named_pictures, read_picture
+from ..data.pictures import check_apart, named_pictures
 from ..engine.checkpoints import checkpoints, resumes_from
 from ..evaluate import evaluate
 from ..generator import load_generator
@@ -253,20 +254,24 @@ def run_colorize(args) -> dict:
     todo, folder = jobs(args.sketch, args.reference, args.out), os.path.isdir(args.sketch)
     kept = check_targets(args, [target for *_, target in todo])
     if args.hint and folder: raise UserError("--hint: give it with one sketch, not with a folder")
-    weights, read, failed = args.weights or default_weights(), lru_cache(8)(read_picture), {}
+    weights, failed = args.weights or default_weights(), {}
+    @lru_cache(8)
+    def read(path):                            # what is worth knowing about it is said once
+        picture = read_picture(path, "reference")
+        for note in notes_of(picture): say(f"note: {note}")
+        picture.info = {}
+        return picture
     left = [job for job in todo if job[2] not in kept]
     if folder and not os.path.isdir(args.reference[0]):
-        for path in args.reference: read(path, "reference")
+        for path in args.reference: read(path)
     generator = load_generator(weights) if folder else None
     for sketch_path, reference_paths, target in progress(left, "colouring") if folder else left:
         try:
-            sketch = read_picture(sketch_path, "sketch")
-            references = [read(path, "reference") for path in reference_paths]
-            if not args.extract and not is_line_art(sketch):
-                say(f"note: {sketch_path} is mostly dark; --extract draws the lines of a picture")
+            references = [read(path) for path in reference_paths]
+            sketch = read_picture(sketch_path, "sketch") if args.hint else None
             hints = hints_of(args.hint, sketch, references)
             if generator is None: generator = load_generator(weights)
-            result = colorize(sketch, references, generator, hints, args.clean, args.extract)
+            result = colorize(sketch_path, references, generator, hints, args.clean, args.extract)
             save_picture(result, target)
         except UserError as e:
             if not folder: raise

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from ..attention import (ABLATIONS, Look, cell_centre, cell_colours, explorer_figure,
                                 heat_colours, look, move_cells, part_mass, part_shares)
-from ..colorize import default_weights, full_size, lines_of, network_view
+from ..colorize import default_weights, full_size, lines_of
 from ..core import UserError
 from ..data.characters import Characters, line_art_svg, rasterize, true_answers
 from ..data.datasets import open_dataset
-from ..data.pictures import letterbox, read_picture
+from ..data.decode import notes_of, read_picture, read_sketch
+from ..data.pictures import letterbox
+from ..framing import View
 from ..generator import Generator, load_generator
 from ..show import to_image, to_tensor
 
@@ -89,14 +91,15 @@ def read_upload(
     data: bytes,
     name: str,         # of the file, as the error calls it
     role: str,         # "sketch" or "reference"
-) -> Image.Image:      # RGB, upright, on white, no side longer than `KEEP` pixels
+) -> Image.Image:      # RGB, upright, on white, no side longer than `KEEP` pixels; with notes
     "Decode an uploaded picture; raises `UserError`, one line, if it cannot be used."
     name = " ".join(name.split())[:60] or "the file"
     if not data: raise UserError(f"{role}: {name} is empty; choose another file")
     if len(data) > MAX_BYTES:
         raise UserError(f"{role}: {name} has {len(data) / 1e6:.1f} MB; at most "
                         f"{MAX_BYTES // 10**6} MB, save it smaller")
-    image = read_picture(data, role, name=name)
+    read = read_sketch if role == "sketch" else read_picture
+    image = read(data, role, name=name)
     image.thumbnail((KEEP, KEEP))
     return image
 
@@ -107,7 +110,9 @@ class Choice(NamedTuple):
     pixels: Tensor                     # as the network sees it (1, 1 or 3, h, w) in [-1, 1]
     parts: Tensor | None = None        # labels (h, w), where they are known
     index: int | None = None           # of a character of the data set
+    view: View | None = None           # of an uploaded picture
     lines: Image.Image | None = None   # an uploaded sketch at its own size, mode L
+    notes: tuple = ()                  # what a person should know about an uploaded file
 
 
 def upload_choice(
@@ -117,9 +122,9 @@ def upload_choice(
     size: int,           # the network's, pixels
 ) -> Choice:
     "An uploaded picture as the network will see it; raises `UserError` if a sketch has no ink."
-    if role == "reference": return Choice(name, to_tensor(letterbox(image, size)[0]))
-    lines = lines_of(image)
-    return Choice(name, to_tensor(network_view(lines, size)[0]), lines=lines)
+    lines = lines_of(image) if role == "sketch" else None
+    view, notes = View.of(lines or image, size), notes_of(lines or image)
+    return Choice(name, to_tensor(view.square), view=view, lines=lines, notes=tuple(notes))
 
 # %% ../../nbs/app/explorer.ipynb #ea2a5d0f
 def part_table(
@@ -234,6 +239,7 @@ class Explorer(W.VBox):
         else:
             self.add(gallery.role, choice)
             gallery.index = len(gallery.names) - 1
+            gallery.message = "; ".join(choice.notes)
 
     def _on_message(self, view: AttentionView, content: dict, buffers: list):
         kind, side = content.get("kind"), self.seen.positions
@@ -249,12 +255,15 @@ class Explorer(W.VBox):
     def result(self) -> Image.Image:   # RGB; 512² for a character
         "The output at the sketch's own size, its lines as sharp as they were drawn."
         sketch = self.chosen("sketch")
-        lines = sketch.lines or to_image(sketch.pixels)
+        if sketch.view: return full_size(self.seen.fake, sketch.lines, sketch.view)
+        lines = to_image(sketch.pixels)
         if sketch.index is not None:
             svg = line_art_svg(self.people.name, self.people.seeds[sketch.index])
             lines = Image.fromarray(rasterize(svg, 512)).convert("L")
         _, box = letterbox(lines, self.generator.config.size)
-        return full_size(self.seen.fake, self.seen.sketch, lines, box)
+        whole = (0, 0, *lines.size)
+        view = View(to_image(sketch.pixels), whole, whole, box, lines.size)
+        return full_size(self.seen.fake, lines, view)
 
     def figure(self):
         "What is shown for the point that is held, as a figure."

@@ -31,9 +31,10 @@ from torch import Tensor
 from ..core import UserError
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .emoji import EMOJI_KINDS
+from .decode import read_picture, read_sketch
 from .pictures import (
     NO_PICTURES, Listing, PictureReader, Samples, Source, _float, _tenth, cache_folder,
-    crop_and_flip, list_pictures, named_pictures, read_picture, some_of)
+    crop_and_flip, list_pictures, named_pictures, some_of)
 from ..show import progress
 from ..sketch import random_sigma, xdog
 
@@ -398,8 +399,10 @@ def _unreadable(source: Source) -> dict:   # path -> what is wrong
     "Read every picture of a source, and its drawing, to the end."
     def look(i):
         path = source.paths[i]
-        for f in [path] + ([source.drawing(path)] if source.drawing else []):
-            try: read_picture(source.root / f, enough=(1, 1))   # damage shows in an eighth, too
+        files = {path: partial(read_picture, enough=(1, 1))}    # damage shows in an eighth, too
+        if source.drawing: files[source.drawing(path)] = read_sketch
+        for f, read in files.items():
+            try: read(source.root / f)
             except UserError as e:
                 return str(f), str(e).rpartition(f"{f}: ")[2].partition(";")[0]
     n = len(source.paths)

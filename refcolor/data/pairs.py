@@ -21,8 +21,9 @@ from ..augment import (draw_pose, noise_size, self_reference, similarity_grid,
 from ..core import DataConfig, UserError, say, uniform
 from .characters import GENERATED, STYLES, shape_key, true_answers
 from .datasets import Pictures, draw_sketch, open_dataset
+from .decode import notes_of, read_picture, read_sketch, say_once
 from .pictures import (Samples, Source, check_ink, letterbox, named_pictures,
-                                    read_picture, some_of)
+                                    some_of)
 from ..show import to_tensor
 from ..sketch import xdog
 from ..tps import pixel_centres, warp
@@ -199,14 +200,16 @@ class FolderPairs:
 
     def batch(self, index) -> Pairs:
         "The pairs at `index`; raises `UserError` that names the file that cannot be used."
-        def read(paths, role, mode="RGB"):
-            squares = [letterbox(read_picture(p, role).convert(mode), self.size)[0] for p in paths]
-            if role == "sketch":
-                for square, path in zip(squares, paths): check_ink(np.asarray(square), path)
-            return torch.cat([to_tensor(square) for square in squares])
+        def square(picture):
+            for note in notes_of(picture): say_once(f"note: {note}")
+            return letterbox(picture, self.size)[0]
+        def drawn(path):
+            drawing = square(read_sketch(path).convert("L"))
+            check_ink(np.asarray(drawing), path)
+            return to_tensor(drawing)
         sketches, references, _ = zip(*(self.rows[i] for i in index))
-        reference = read(references, "reference")
-        if not self.truths: return Pairs(read(sketches, "sketch", "L"), reference)
+        reference = torch.cat([to_tensor(square(read_picture(p, "reference"))) for p in references])
+        if not self.truths: return Pairs(torch.cat([drawn(p) for p in sketches]), reference)
         known = self.truths.batch(index)
         return Pairs(known.sketch, reference, known.image)
 

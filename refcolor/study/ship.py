@@ -353,8 +353,10 @@ def run_studies(args, own: list, across: list, bare: list, names: list):
     for study in own + across:
         if across: say(f"{study.data}, judged on {study.on}" if study.on else study.data)
         run_rows(study, names, args.seeds, f"{command} --seeds {args.seeds}", args.again, say)
-    if untrained := [name for name in names if ROWS[name].untrained]:
-        for study in bare: run_rows(study, untrained, 1, f"{command} --seeds 1", args.again, say)
+    untrained = [name for name in names if ROWS[name].untrained]
+    for study in bare if untrained else ():
+        run_rows(study, untrained, 1, f"{command} --seeds 1", args.again, say)
+        draw_rows(study, untrained, say)
     for study in own:
         draw_rows(study, names, say)
         say(data_note(study.data))

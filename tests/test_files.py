@@ -1,0 +1,557 @@
+"""What people's files carry beyond their first array of pixels, and where the drawing is in them."""
+import contextlib
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFilter, ImageOps
+
+from refcolor.app.cli import main
+from refcolor.colorize import colorize, is_line_art
+from refcolor.core import UserError
+from refcolor.data.datasets import open_dataset
+from refcolor.data.decode import drawn_in, notes_of, on_dark_paper, read_picture, read_sketch
+from refcolor.data.pairs import FolderPairs
+
+HAIR, SKIN, SHIRT = (200, 60, 40), (240, 200, 170), (40, 90, 200)
+
+
+def figure(colours=("white",) * 3, paper="white", ink="black", size=240):
+    "A head with hair and a shirt."
+    k, image = size / 240, Image.new("RGB", (size, size), paper)
+    pen, hair, skin, shirt = dict(outline=ink, width=max(1, round(3 * k))), *colours
+    d = ImageDraw.Draw(image)
+    d.ellipse([v * k for v in (60, 25, 180, 150)], fill=hair, **pen)
+    d.ellipse([v * k for v in (78, 60, 162, 165)], fill=skin, **pen)
+    d.polygon([v * k for v in (30, 238, 60, 180, 180, 180, 210, 238)], fill=shirt, **pen)
+    for x in (104, 136): d.ellipse([v * k for v in (x - 5, 100, x + 5, 110)], fill=ink)
+    return image
+
+
+LINE, COLOUR = figure(), figure((HAIR, SKIN, SHIRT))
+
+
+def on_sheet(picture, size=(480, 480), at=(120, 120), paper="white"):
+    sheet = Image.new("RGB", size, paper)
+    sheet.paste(picture, at)
+    return sheet
+
+
+def with_frame(picture, sides="ltrb", width=3, ink="black"):
+    w, h = picture.size
+    boxes = dict(l=(0, 0, width, h), t=(0, 0, w, width), r=(w - width, 0, w, h), b=(0, h - width, w, h))
+    picture = picture.copy()
+    for side in sides: picture.paste(ink, boxes[side])
+    return picture
+
+
+def encoded(image, kind="PNG", **options):
+    out = io.BytesIO()
+    if "append_images" in options: options["append_images"] = [p.copy() for p in options["append_images"]]
+    image.copy().save(out, kind, **options)             # Pillow leaves traces in what it saved
+    return out.getvalue()
+
+
+def pixels(image): return np.asarray(image.convert("RGB"), int)
+
+
+def apart(a, b): return np.abs(pixels(a) - pixels(b))
+
+
+# ---- kind 1: what is drawn
+
+def error(result):
+    "Mean over the paper, in grey levels; the outermost pixels may be a scan's frame."
+    return apart(result, COLOUR)[4:-4, 4:-4][pixels(LINE).min(2)[4:-4, 4:-4] > 200].mean()
+
+
+def crop_of(result, at=(120, 120)): return result.crop((*at, at[0] + 240, at[1] + 240))
+
+
+@pytest.fixture(scope="module")
+def tight(): return error(colorize(LINE, COLOUR))
+
+
+def test_a_large_sheet_and_margins_cost_little(tight):
+    "Each within a third of the tight crop (and of what rounding does to a good one); whole sheets are several times as bad."
+    large = on_sheet(LINE)
+    corner = on_sheet(LINE, (2000, 1500), (1700, 30))
+    errors = {
+        "a large sheet": error(crop_of(colorize(large, COLOUR))),
+        "a reference with margins": error(colorize(LINE, on_sheet(COLOUR, (340, 340), (50, 50)))),
+        "a grey margin": error(colorize(LINE, on_sheet(COLOUR, (600, 400), (300, 90), "grey"))),
+        "a coloured margin": error(colorize(LINE, on_sheet(COLOUR, (340, 500), (60, 200), (90, 20, 140)))),
+        "both": error(crop_of(colorize(large, on_sheet(COLOUR)))),
+        "in the corner": error(crop_of(colorize(corner, COLOUR), (1700, 30))),
+        "a scan's frame": error(colorize(with_frame(LINE), COLOUR)),
+        "a frame around a large sheet": error(crop_of(colorize(with_frame(large, "lb", 11), COLOUR)))}
+    assert max(errors.values()) < 1.33 * tight + 2, (tight, errors)
+    from refcolor.generator import load_generator
+    from refcolor.colorize import default_weights, full_size, lines_of
+    from refcolor.data.pictures import letterbox
+    from refcolor.framing import View, network_view
+    from refcolor.show import to_tensor
+    net, lines, whole = load_generator(default_weights()), lines_of(large), (0, 0, 480, 480)
+    size = net.config.size
+    view = View(network_view(lines, size)[0], whole, whole, (0, 0, size, size), (480, 480))
+    blind = full_size(net(to_tensor(view.square), to_tensor(letterbox(COLOUR, size)[0])).fake[0].detach(), lines, view)
+    assert error(crop_of(blind)) > 2 * max(errors.values()), "the whole sheet is good enough: framing is not needed"
+
+
+def test_the_sheet_keeps_its_size_its_ink_and_its_white():
+    sheet = with_frame(on_sheet(LINE, (700, 500), (300, 200)), "ltr", 8)
+    sheet.putpixel((100, 100), (0, 0, 0))
+    result = colorize(sheet, COLOUR)
+    assert result.size == (700, 500)
+    assert pixels(result)[:8].max() == 0 and pixels(result)[:, -8:].max() == 0 and result.getpixel((100, 100)) == (0, 0, 0)
+    white = pixels(result)[20:190, 20:690][pixels(sheet)[20:190, 20:690].min(2) == 255]
+    assert white.min() == 255
+
+
+def test_a_coloured_background_goes_on_over_the_sheet():
+    "A network that paints all blue: no rectangle is seen on the sheet, and a frame's paper beyond stays white."
+    import torch
+    from refcolor.colorize import full_size, lines_of
+    from refcolor.framing import View
+    lines = lines_of(on_sheet(LINE, (700, 500), (300, 200)))
+    blue = torch.tensor([-1., -1, 1]).view(3, 1, 1).expand(3, 96, 96)
+    result = pixels(full_size(blue, lines, View.of(lines, 96)))
+    assert (result[np.asarray(lines) == 255] == (0, 0, 255)).all()
+    panel = with_frame(on_sheet(LINE, (480, 480), (120, 120)), width=6)
+    lines = lines_of(on_sheet(panel, (600, 600), (60, 60)))
+    result = pixels(full_size(blue, lines, View.of(lines, 96)))
+    assert (result[:55] == 255).all() and (result[80, 80] == (0, 0, 255)).all()
+
+
+def test_a_hint_means_the_picture_as_drawn():
+    "On a large sheet, beside a reference with margins, a hint does what it does in the tight crops."
+    def moved(hint, at, size): return [((v + 1) * 120 + a) / size * 2 - 1 for v, a in zip(hint, at)]
+    here, there, sheet = (0, -.7), (0, .9), on_sheet(LINE, at=(200, 40))
+    hint = (*moved(here, (200, 40), 480), (*moved(there, (100, 220), 480),))
+    plain, hinted = (crop_of(colorize(sheet, on_sheet(COLOUR, at=(100, 220)), None, h), (200, 40)) for h in ([], [hint]))
+    right = colorize(LINE, COLOUR, None, [(*here, there)])
+    hair = (slice(35, 50), slice(110, 130))
+    to_right = lambda x: apart(x, right)[hair].mean()
+    assert to_right(hinted) < 0.5 * to_right(plain), (to_right(hinted), to_right(plain))
+
+
+FIGURE = (150, 145, 331, 359)      # of LINE at (120, 120)
+
+
+@pytest.mark.parametrize("picture, figure, sheet", [
+    (on_sheet(LINE), FIGURE, (0, 0, 480, 480)),
+    (on_sheet(COLOUR), FIGURE, (0, 0, 480, 480)),
+    (with_frame(on_sheet(LINE), width=9), FIGURE, (9, 9, 471, 471)),
+    (with_frame(on_sheet(LINE), "lb", 9), FIGURE, (9, 0, 480, 471)),
+    (with_frame(on_sheet(LINE), "r", 9), FIGURE, (0, 0, 471, 480)),
+    (with_frame(with_frame(on_sheet(LINE), width=40, ink="white"), "", 0), FIGURE, (0, 0, 480, 480)),
+    (on_sheet(with_frame(on_sheet(LINE, (400, 400), (80, 80)), width=5), at=(40, 40)), FIGURE, (45, 45, 435, 435)),   # a panel
+    (ImageOps.invert(on_sheet(LINE)), FIGURE, (0, 0, 480, 480)),
+    (on_sheet(COLOUR, paper="grey"), (120, 120, 360, 360), (120, 120, 360, 360)),
+    (on_sheet(COLOUR, (800, 240), (300, 0), "black"), (300, 0, 540, 240), (300, 0, 540, 240)),                       # bars
+    (LINE, (0, 0, 240, 240), (0, 0, 240, 240)),
+    (with_frame(LINE), (3, 3, 237, 237), (3, 3, 237, 237)),
+    (Image.new("RGB", (50, 70), "red"), (0, 0, 50, 70), (0, 0, 50, 70)),
+    (Image.linear_gradient("L").convert("RGB"), (0, 0, 256, 256), (0, 0, 256, 256)),
+], ids=range(14))
+def test_what_is_drawn_is_found(picture, figure, sheet):
+    found, paper = drawn_in(picture)
+    size = max(figure[2] - figure[0], figure[3] - figure[1])
+    outward = np.array([figure[0] - found[0], figure[1] - found[1], found[2] - figure[2], found[3] - figure[3]])
+    assert outward.min() >= -2 and outward.max() <= 0.08 * size, found      # never into the figure, little paper around it
+    assert np.abs(np.subtract(paper, sheet)).max() <= 3, paper
+
+
+def test_specks_and_the_colours_of_a_picture_are_no_paper():
+    rng, sheet = np.random.default_rng(0), on_sheet(LINE.resize((500, 500)), (4000, 3000), (3000, 200))
+    for x, y in rng.integers(10, 2900, (60, 2)): ImageDraw.Draw(sheet).ellipse((x, y, x + 6, y + 6), fill="black")
+    left, top, right, bottom = drawn_in(sheet)[0]
+    assert 2950 < left < 3070 and 200 <= top < 260 and right < 3500 and bottom < 760
+    stripes = np.repeat(np.array([HAIR, SKIN, SHIRT], np.uint8), 50, 0)[:, None].repeat(150, 1)
+    palette = np.array([[(i * 9, 255 - i * 9, i * 37 % 256) for i in range(28)]], np.uint8).repeat(10, 1).repeat(60, 0)
+    for whole in (stripes, stripes.swapaxes(0, 1), palette):
+        image = Image.fromarray(whole)
+        assert drawn_in(image)[0] == (0, 0, *image.size)
+
+
+# ---- kind 2: light ink
+
+CHALK = ImageOps.invert(LINE)
+BOARD = Image.composite(Image.new("RGB", LINE.size, (225, 225, 210)), Image.new("RGB", LINE.size, (40, 85, 60)), CHALK.convert("L"))
+ALPHA = CHALK.convert("L")
+
+
+@pytest.mark.parametrize("light", [
+    CHALK, CHALK.convert("1"), BOARD, on_sheet(CHALK, (900, 900), (600, 30), "black"),
+    Image.merge("LA", [Image.new("L", LINE.size, 255), ALPHA]), Image.merge("RGBA", [*Image.new("RGB", LINE.size, (255, 250, 225)).split(), ALPHA]),
+    figure(((90,) * 3, (40,) * 3, (150,) * 3), "black", "white"), CHALK.filter(ImageFilter.MaxFilter(9))],
+    ids=["black", "1 bit", "blackboard", "small", "clear", "cream on clear", "grey tones", "thick chalk"])
+def test_light_ink_is_dark_ink(light):
+    read = read_sketch(light)
+    said, grey = notes_of(read), np.asarray(read.convert("L"), int)
+    assert len(said) == 1 and "light ink" in said[0]
+    assert np.median(np.concatenate([grey[0], grey[-1]])) > 160 and grey.min() < 60
+    assert notes_of(read_sketch(read)) == said and not apart(read_sketch(read), read).any()     # once, not back again
+
+
+@pytest.mark.parametrize("dark", [
+    LINE, COLOUR, with_frame(LINE, width=20), figure((HAIR, SKIN, SHIRT), "black"), figure(paper="black"),
+    on_sheet(figure(paper="black"), (900, 900), (30, 500), "black"), Image.fromarray(np.uint8(30 + 60 * (pixels(LINE) > 99))),
+    figure(("black", "white", "black"))],
+    ids=["lines", "colours", "wide frame", "colours on black", "white figure on black", "the same, small", "underexposed", "black areas"])
+def test_dark_ink_stays(dark):
+    assert not on_dark_paper(dark) and not apart(read_sketch(dark), dark).any() and not notes_of(read_sketch(dark))
+
+
+def test_white_on_black_is_coloured_like_black_on_white():
+    assert not apart(colorize(CHALK, COLOUR), colorize(LINE, COLOUR)).any()
+    assert apart(colorize(CHALK, COLOUR, clean=False), colorize(LINE, COLOUR)).mean() > 50, "--no-clean takes it as it is"
+
+
+@pytest.mark.parametrize("empty, why", [
+    (Image.new("L", (90, 60), 0), "all dark, there is no drawing"), (Image.new("RGB", (90, 60), (20, 0, 30)), "all dark, there is no drawing"),
+    (Image.fromarray(np.random.default_rng(0).integers(0, 12, (60, 90), np.uint8)), "all dark, there is no drawing"),
+    (Image.new("L", (90, 60), 255), "blank, there is nothing"), (Image.new("RGBA", (90, 60), (9, 9, 9, 0)), "blank, there is nothing")])
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_page_without_a_drawing_is_refused_for_the_true_reason(empty, why, clean):
+    with pytest.raises(UserError, match=why): colorize(empty, COLOUR, clean=clean)
+
+
+# ---- kind 3: what a file carries
+
+def chunk(name, data): return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(*chunks, image=LINE, **options):
+    "A PNG file with chunks before its pixels."
+    data = encoded(image, **options)
+    at = data.index(b"IDAT") - 4
+    return data[:at] + b"".join(chunks) + data[at:]
+
+
+def raw_png(depth, kind, rows, *chunks):
+    "A PNG file of a bit depth that Pillow does not write."
+    header = struct.pack(">IIBBBBB", 8 * len(rows[0]) // depth // {0: 1, 2: 3, 4: 2, 6: 4}[kind], len(rows), depth, kind, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def grey(data): return np.asarray(read_picture(data).convert("L"))[0].tolist()
+
+
+@pytest.mark.parametrize("depth, kind, row, clear", [
+    (1, 0, b"\xf0", b"\0\1"), (2, 0, b"\xf0", b"\0\3"), (4, 0, b"\xf0", b"\0\x0f"), (8, 0, b"\xff\0", b"\0\xff"), (16, 0, b"\xff\xff\0\0", b"\xff\xff"),
+    (8, 2, b"\xff" * 3 + b"\0" * 3, b"\0\xff" * 3), (16, 2, b"\xff" * 6 + b"\0" * 6, b"\xff" * 6), (8, 4, b"\x80\0\0\xff", b""),
+    (16, 4, b"\x80\0\0\0\0\0\xff\xff", b""), (16, 6, b"\x80\0" * 3 + b"\0\0" + b"\0\0" * 3 + b"\xff\xff", b"")])
+def test_transparency_of_any_depth_is_paper(depth, kind, row, clear):
+    "The left half is clear, the right half black; as a sketch, with ink where the first is solid."
+    n = 8 * len(row) // depth // {0: 1, 2: 3, 4: 2, 6: 4}[kind]
+    data = raw_png(depth, kind, [row], *([chunk(b"tRNS", clear)] if clear else []))
+    assert grey(data) == [255] * (n // 2) + [0] * (n // 2)
+    if clear and kind == 0:                        # and what is clear is found by its value: the black half
+        assert grey(raw_png(depth, kind, [row], chunk(b"tRNS", b"\0\0"))) == [255] * n
+
+
+def test_palettes_with_transparency():
+    image = LINE.quantize(4)
+    white = image.getpixel((0, 0))
+    for clear in (white, bytes(0 if k == white else 255 for k in range(4))):
+        assert not apart(read_picture(encoded(image, transparency=clear)), image).any()
+    black = image.getpixel((104, 105))
+    assert pixels(read_picture(encoded(image, transparency=black))).min() > 100
+
+
+def tiff(image, **tags): return encoded(image, "TIFF", tiffinfo={int(k[1:]): v for k, v in tags.items()})
+
+
+RAMP = np.linspace(0, 1, 64)[None].repeat(4, 0)
+
+
+@pytest.mark.parametrize("values", [
+    np.uint16(RAMP * 65535), np.float32(RAMP), np.float32(RAMP * 255), np.float32(RAMP * 65535), np.int32(RAMP * 65535), np.int32(RAMP * 255),
+    np.float32(RAMP * 1.02), np.float32(np.where(RAMP == 1, np.nan, RAMP)), np.float32(np.where(RAMP == 0, -np.inf, RAMP))],
+    ids=["16 bit", "0..1", "0..255", "0..65535", "int", "int 0..255", "overshoot", "nan is paper", "-inf"])
+@pytest.mark.parametrize("kind", ["TIFF", None])
+def test_numbers_keep_their_range(values, kind):
+    image = Image.fromarray(values)
+    read = read_picture(encoded(image, kind) if kind else image)
+    assert np.abs(pixels(read)[..., 0] - np.round(RAMP * 255)).max() <= (6 if values.max() == np.float32(1.02) else 1)
+
+
+def test_a_dark_16_bit_picture_stays_dark():
+    "Its range is 16 bits, whatever it holds."
+    for data in (encoded(Image.fromarray(np.uint16(RAMP * 255))), encoded(Image.fromarray(np.uint16(RAMP * 255)), "TIFF")):
+        assert max(grey(data)) == 1
+
+
+def test_tiff_says_how_many_bits_and_which_is_white():
+    sixteen = encoded(Image.fromarray(np.uint16(RAMP * 65535)), "TIFF")
+    at = sixteen.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    turned = sixteen[:at] + struct.pack("<H", 0) + sixteen[at + 2:]
+    assert grey(turned) == grey(sixteen)[::-1]
+    values = np.uint16(RAMP * 4095)
+    packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in values.reshape(-1, 2).tolist())
+    tags = [(256, 4, 64), (257, 4, 4), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, 4), (279, 4, len(packed))]
+    table = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, kind, 1, v) for tag, kind, v in tags) + b"\0" * 4
+    twelve = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + table
+    assert np.abs(np.subtract(grey(twelve), grey(sixteen))).max() <= 1
+
+
+def wide_profile():
+    "An ICC profile whose primaries are much wider than sRGB's: those of the case files."
+    xyz = lambda *v: b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(x * 65536)) for x in v)
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, 563) + b"\0\0"
+    tags = {b"rXYZ": xyz(.60974, .31111, .01947), b"gXYZ": xyz(.20528, .62567, .06087), b"bXYZ": xyz(.14919, .06322, .74457),
+            b"wtpt": xyz(.9642, 1, .8249), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve, b"cprt": b"text\0\0\0\0none\0\0\0\0",
+            b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"wide\0" + b"\0" * 79}
+    return profile_of(b"RGB ", b"mntr", tags)
+
+
+def profile_of(space, device, tags):
+    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    table = struct.pack(">I", len(tags)) + table
+    return (struct.pack(">I4s4s4s4s4s12s4s", 128 + len(table) + len(body), b"lcms", b"\x02\x10\0\0", device, space, b"XYZ ",
+                        b"\x07\xe8\0\1\0\1\0\0\0\0\0\0", b"acsp") + b"\0" * 28 + struct.pack(">iii", 63190, 65536, 54061) + b"\0" * 48 + table + body)
+
+
+WIDE = wide_profile()
+
+
+def in_space(image, profile, mode="RGB"):
+    return ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile)), outputMode=mode)
+
+
+@pytest.mark.parametrize("kind, options, most", [("PNG", {}, 2), ("JPEG", dict(quality=100, subsampling=0), 8), ("TIFF", {}, 2),
+                                                 ("WEBP", dict(lossless=True), 2)])
+def test_a_colour_profile_is_obeyed(kind, options, most, tmp_path):
+    wide = in_space(COLOUR, WIDE)
+    data = encoded(wide, kind, icc_profile=WIDE, **options)
+    assert apart(wide, COLOUR).max() > 25
+    assert apart(read_picture(data), COLOUR).max() <= most
+    (tmp_path / "x").write_bytes(data)
+    for source in (tmp_path / "x", Image.open(tmp_path / "x")): assert apart(read_picture(source), COLOUR).max() <= most
+    if kind == "JPEG":                                   # as training reads it, at a half: the same space
+        half = read_picture(data, enough=(120, 120))
+        assert half.size == (120, 120) and apart(half, COLOUR.resize((120, 120), Image.Resampling.BOX)).mean() < 4
+
+
+def test_a_profile_beside_transparency_palette_and_grey():
+    wide = in_space(COLOUR, WIDE)
+    clear = wide.copy(); clear.putalpha(Image.new("L", wide.size, 255)); clear.paste((0, 0, 0, 0), (0, 0, 240, 20))
+    assert apart(read_picture(encoded(clear, icc_profile=WIDE)), COLOUR).max() <= 2
+    palette = wide.quantize(16, dither=0)
+    assert apart(read_picture(encoded(palette, icc_profile=WIDE)), COLOUR).max() <= 3
+    # grey of gamma 1.0: its middle is bright
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, 256) + b"\0\0"
+    grey_profile = profile_of(b"GRAY", b"mntr", {b"kTRC": curve, b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">iii", 63190, 65536, 54061)})
+    middle = Image.new("L", (4, 4), 128)
+    for image in (middle, Image.merge("LA", [middle, Image.new("L", (4, 4), 255)])):
+        assert 180 < grey(encoded(image, icc_profile=grey_profile))[0] < 195
+    for wrong in (WIDE, b"", b"rubbish", WIDE[:200]):            # of another mode, or none: the pixels as they are
+        assert grey(encoded(middle, icc_profile=wrong)) == [128] * 4
+
+
+def test_cmyk_as_photographers_send_it():
+    "Without a profile as Pillow converts it; with one of another mode, too; and never inverted."
+    cmyk = COLOUR.convert("CMYK")
+    for options in ({}, {"icc_profile": WIDE}):
+        assert apart(read_picture(encoded(cmyk, "JPEG", quality=100, subsampling=0, **options)), COLOUR).mean() < 3
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_orientation_is_upright(turn, kind, tmp_path):
+    "Written as a camera held so writes it; read upright, at full size, by training, and if the EXIF is damaged elsewhere."
+    backwards = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
+    upright = COLOUR.crop((0, 0, 240, 160))
+    stored = upright.transpose(getattr(Image.Transpose, backwards[turn])) if turn > 1 else upright
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    options = dict(quality=100, subsampling=0) if kind == "JPEG" else dict(lossless=True) if kind == "WEBP" else {}
+    data = encoded(stored, kind, exif=exif, **options)
+    assert read_picture(data).size == (240, 160) and apart(read_picture(data), upright).mean() < 2
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / f"a.{kind.lower()}").write_bytes(data)
+    for split in ("train", "valid", "test"):
+        with contextlib.suppress(UserError): image = open_dataset("folder", tmp_path / "set", split, 60, cache=False).batch([0]).image
+    seen = Image.fromarray(np.uint8((image[0].permute(1, 2, 0).numpy() + 1) * 127.5)).crop((0, 10, 60, 50))
+    assert apart(seen, upright.resize((60, 40), Image.Resampling.LANCZOS)).mean() < 6
+    if kind == "JPEG":
+        exif[ExifTags.Base.Artist] = "x" * 40
+        whole = exif.tobytes()
+        assert apart(read_picture(encoded(stored, kind, exif=whole[:-30], **options)), upright).mean() < 2      # cut in the name
+
+
+@pytest.mark.parametrize("broken", [
+    [chunk(b"eXIf", b"\0\x08\0\x02\x01\x12")], [chunk(b"eXIf", b"II*\0\xff\xff\xff\xff")], [chunk(b"iCCP", b"a\0\0rubbish")], [chunk(b"iCCP", b"a")],
+    [chunk(b"iCCP", b"a\0\0" + zlib.compress(b"x" * 5_000_000))], [chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 3_000_000))],
+    [chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x>" * 1_000_000))], [chunk(b"tEXt", b"a\0b")[:-1] + b"!"], [chunk(b"pHYs", b"a")],
+    [chunk(b"gAMA", b"a")], [chunk(b"sRGB", b"")], [chunk(b"cHRM", b"abc")], [chunk(b"acTL", b"ab")], [chunk(b"tIME", b""), chunk(b"xxXx", b"1")]],
+    ids=lambda c: c[0][4:8].decode())
+def test_broken_metadata_never_costs_good_pixels(broken, tmp_path):
+    data = png(*broken)
+    (tmp_path / "x.png").write_bytes(data)
+    for source in (data, tmp_path / "x.png"): assert not apart(read_sketch(source), LINE).any()
+
+
+def test_broken_pixels_are_not_good_ones():
+    data = png(chunk(b"iCCP", b"a"))
+    for bad in (data[:-400], data.replace(b"IDAT", b"IDAX"), b"\x89PNG\r\n\x1a\n" + data[8:40]):
+        with pytest.raises(UserError, match="cannot read"): read_picture(bad)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "TIFF"])
+def test_any_byte_of_the_metadata_may_be_wrong(kind):
+    "Profile and EXIF, fifty times six bytes of either: a picture of the right size each time, and mostly the right one."
+    exif, good = Image.Exif(), dict(JPEG=dict(quality=95), WEBP=dict(lossless=True)).get(kind, {})
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Artist] = 1, "somebody"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data, rng, same = encoded(COLOUR, kind, exif=exif, icc_profile=profile, **good), np.random.default_rng(0), 0
+    blocks = {"JPEG": [profile, exif.tobytes()], "PNG": [exif.tobytes()[6:]], "WEBP": [profile, exif.tobytes()[6:]], "TIFF": [profile]}[kind]
+    for _ in range(50):
+        broken = bytearray(data)
+        for block in blocks:
+            at = data.index(block)
+            for k in rng.integers(0, len(block), 6): broken[at + k] = rng.integers(256)
+        read = read_picture(bytes(broken))
+        assert read.size in ((240, 240),)
+        same += apart(read, COLOUR).mean() < 3
+    assert same > 25
+
+
+def test_frames_are_counted(tmp_path):
+    frames = [LINE, LINE.transpose(Image.Transpose.FLIP_LEFT_RIGHT), LINE.rotate(9, fillcolor="white")]
+    for kind, options in (("GIF", {}), ("WEBP", dict(lossless=True)), ("PNG", {}), ("TIFF", {})):
+        path = tmp_path / f"film.{kind.lower()}"
+        path.write_bytes(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+        for source in (path, path.read_bytes(), Image.open(path)):
+            read = read_sketch(source)
+            assert not apart(read, LINE).any() and [n for n in notes_of(read) if "1 of 3 is taken" in n], kind
+        opened = Image.open(path)
+        opened.seek(1)                                     # who opens it may choose
+        assert not apart(read_sketch(opened), frames[1]).any() and not notes_of(read_sketch(opened)) and opened.tell() == 1
+        cut = path.read_bytes()[:-60]                      # the last frame is damaged: the first is not
+        with contextlib.suppress(UserError): assert not apart(read_sketch(cut), LINE).any()
+    assert not notes_of(read_sketch(encoded(LINE))) and not notes_of(read_sketch(encoded(LINE, "GIF")))
+
+
+def test_a_preview_is_not_the_picture(tmp_path):
+    small = COLOUR.resize((60, 60))
+    for kind in ("TIFF", "MPO"):
+        options = dict(quality=95) if kind == "MPO" else {}
+        first = encoded(small, kind, save_all=True, append_images=[COLOUR], **options)
+        last = encoded(COLOUR, kind, save_all=True, append_images=[small], **options)
+        both = encoded(COLOUR, kind, save_all=True, append_images=[LINE], **options)
+        for data in (first, last, both):
+            assert read_picture(data).size == (240, 240) and apart(read_picture(data), COLOUR).mean() < 3
+        assert [n[-18:] for n in notes_of(read_picture(first))] == ["page 2 of 2 is taken"[-18:]]
+        assert not notes_of(read_picture(last)) and "page 1 of 2" in notes_of(read_picture(both))[0]
+    opened = Image.open(io.BytesIO(encoded(small, "TIFF", save_all=True, append_images=[COLOUR])))
+    assert read_picture(opened).size == (240, 240) and opened.tell() == 0                # left as it was
+
+
+def test_what_is_not_read_is_named():
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 200
+    with pytest.raises(UserError, match="HEIC"): read_picture(heic, name="a.heic")
+
+
+# ---- the same everywhere: the command, training, evaluation
+
+def run(*arguments):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()): code = main([*map(str, arguments)])
+    return code, said.getvalue()
+
+
+@pytest.mark.parametrize("name, image, options, words", [
+    ("white_on_black.png", CHALK, {}, "light ink on dark paper"),
+    ("white_on_clear.png", Image.merge("LA", [Image.new("L", LINE.size, 255), ALPHA]), {}, "light ink on transparency"),
+    ("three_frames.gif", LINE, dict(save_all=True, append_images=[CHALK, COLOUR]), "frame 1 of 3 is taken"),
+    ("colours.png", COLOUR, {}, "--extract")])
+def test_the_command_says_what_it_made_of_a_file(tmp_path, name, image, options, words):
+    (tmp_path / name).write_bytes(encoded(image, name[-3:], **options))
+    COLOUR.save(tmp_path / "reference.png")
+    code, said = run("colorize", "--sketch", tmp_path / name, "--reference", tmp_path / "reference.png", "--out", tmp_path / "out.png")
+    notes = [line for line in said.splitlines() if line.startswith("note: ")]
+    assert code == 0 and len(notes) == 1 and name in notes[0] and words in notes[0], said
+    if "colour" not in name: assert not apart(Image.open(tmp_path / "out.png"), colorize(LINE, COLOUR)).any()
+    if "clear" in name: return                                   # as a picture it is blank
+    code, said = run("colorize", "--sketch", tmp_path / name, "--reference", tmp_path / "reference.png", "--out", tmp_path / "more.png", "--extract")
+    assert code == 0 and "light" not in said and "--extract" not in said
+
+
+def test_a_folder_says_it_of_each_sketch_and_once_of_a_reference(tmp_path):
+    (tmp_path / "in").mkdir()
+    for k in range(3): (CHALK if k else LINE).save(tmp_path / f"in/{k}.png")
+    (tmp_path / "film.gif").write_bytes(encoded(COLOUR, "GIF", save_all=True, append_images=[LINE]))
+    code, said = run("colorize", "--sketch", tmp_path / "in", "--reference", tmp_path / "film.gif", "--out", tmp_path / "out")
+    notes = [line.rpartition("/")[2] for line in said.splitlines() if line.startswith("note: ")]
+    assert code == 0 and sorted(n.split(":")[0] for n in notes) == ["1.png", "2.png", "film.gif"], said
+
+
+def test_training_and_evaluation_read_drawings_alike(tmp_path, capsys):
+    "Light ink, clear or on black, and dark ink give one training set, and one table."
+    kinds = {"dark": LINE, "black": CHALK, "clear": Image.merge("LA", [Image.new("L", LINE.size, 255), ALPHA])}
+    sketches = []
+    for kind, image in kinds.items():
+        root = tmp_path / kind
+        (root / "drawn").mkdir(parents=True)
+        for k in range(3): COLOUR.save(root / f"{k}.png"); image.save(root / f"drawn/{k}.png")
+        for split in ("train", "test", "valid"):
+            with contextlib.suppress(UserError): trained = open_dataset("folder:drawn", root, split, 64, cache=False).batch([0]).sketch
+        judged = FolderPairs([(root / "drawn/0.png", root / "0.png", None)], 64).batch([0]).sketch
+        sketches.append((trained, judged))
+    for trained, judged in sketches[1:]:
+        assert (trained - sketches[0][0]).abs().max() < 0.02 and (judged - sketches[0][1]).abs().max() < 0.02
+    said = capsys.readouterr().err
+    assert said.count("light ink on dark paper") and said.count("light ink on transparency") and "dark/drawn" not in said
+
+
+def test_a_dark_page_is_named_in_evaluation(tmp_path):
+    for folder, image in (("s", LINE), ("r", COLOUR)):
+        (tmp_path / folder).mkdir()
+        for k in range(2): image.save(tmp_path / folder / f"{k}.png")
+    for shade, why in ((0, "all dark"), (255, "blank")):
+        Image.new("L", (240, 240), shade).save(tmp_path / "s/1.png")
+        code, said = run("evaluate", "--sketches", tmp_path / "s", "--references", tmp_path / "r")
+        assert code == 2 and "1.png" in said and why in said and "1 of 2" in said, said
+
+
+def test_the_page_reads_as_the_command_does(tmp_path):
+    "Uploads: light ink, frames, a small figure; the download is what the command writes."
+    pytest.importorskip("anywidget")
+    from refcolor.app.explorer import app, read_upload, upload_choice
+    page = app()
+    sheet = on_sheet(CHALK, (500, 400), (200, 120), "black")
+    for role, name, data in (("sketch", "chalk.png", encoded(sheet)), ("reference", "film.gif", encoded(COLOUR, "GIF", save_all=True, append_images=[LINE]))):
+        page._on_upload(page.galleries[role], {"name": name}, [data])
+        assert {"sketch": "chalk.png: light ink on dark paper", "reference": "film.gif: frame 1 of 2"}[role] in page.galleries[role].message
+    right = colorize(ImageOps.invert(sheet), read_picture(encoded(COLOUR, "GIF")))
+    assert page.result().size == (500, 400) and apart(page.result(), right).mean() < 0.5
+    clear = encoded(Image.merge("LA", [Image.new("L", LINE.size, 255), ALPHA]))
+    ours, theirs = (upload_choice(read_upload(d, "a", "sketch"), "a", "sketch", 64).pixels for d in (clear, encoded(LINE)))
+    assert (ours - theirs).abs().max() < 0.02
+
+
+def test_python_takes_paths_and_one_clear_error(tmp_path):
+    LINE.save(tmp_path / "line.png"), COLOUR.save(tmp_path / "colour.png")
+    expected = colorize(LINE, COLOUR)
+    for paths in ((tmp_path / "line.png", tmp_path / "colour.png"), (str(tmp_path / "line.png"), [str(tmp_path / "colour.png")])):
+        assert not apart(colorize(*paths), expected).any()
+    for none in ([], ()):
+        with pytest.raises(UserError, match="reference: none is given"): colorize(LINE, none)
+    with pytest.raises(UserError, match="^reference: cannot read"): colorize(LINE, None)
+
+
+def test_colour_is_seen_by_its_areas():
+    pencil = Image.composite(LINE, Image.new("RGB", LINE.size, (60, 90, 200)), LINE.convert("L"))        # blue lines
+    yellow = Image.fromarray(np.uint8(pixels(LINE) * [.95, .9, .7] * np.linspace(1, .6, 240)[:, None]))
+    pastel = figure(((250, 190, 190), (250, 230, 200), (190, 210, 250)))
+    small = on_sheet(COLOUR, (2000, 2000), (1500, 100))
+    assert all(map(is_line_art, (LINE, pencil, yellow, on_sheet(LINE), with_frame(LINE), read_sketch(BOARD))))
+    assert not any(map(is_line_art, (COLOUR, pastel, small, figure((HAIR, SKIN, SHIRT), "black"))))
