@@ -901,7 +901,7 @@ def test_the_command_trains_what_its_config_says(tmp_path, monkeypatch):
     assert main(["train", *words, "--out", str(tmp_path / "run")]) == 0
     learner, = made
     assert learner.preset == change(SMALLEST, train_steps=2, train_batch=4, train_gan_mode="vanilla", train_lr_decay=0.5,
-                                    data_recipe="posed", train_margin=3., model_bare=("reference", "decoder"))
+                                    data_recipe="posed", train_margin=3., train_clip_g=20., train_clip_d=3., model_bare=("reference", "decoder"))
     assert (learner.seed, learner.precision, learner.batches.split[2], len(learner.batches.dataset), learner.batches.dataset.name) == (7, "bf16", 2, 16, "avatars")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["seed"], config["precision"], config["data"], config["root"]) == (7, "bf16", "avatars", None)
