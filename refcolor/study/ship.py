@@ -200,7 +200,8 @@ def weights_rows(result: dict) -> list:
              "PSNR, dB", "hair on hair", "copied reference", "FD lite0, n 256")]
     keys = ("region_accuracy", "region_error_hair", "region_error_skin", "paper_error", "psnr",
             "part_attention_hair")
-    for data, m in result["metrics"]["data"].items():
+    for data in SHIPPED_DATA + UNSEEN_DATA:
+        m = result["metrics"]["data"][data]
         for kind, prefix in (("straight", ""), ("posed", "posed_")):
             low, high = m[f"{prefix}region_error_ci"]
             cells = [f"{m[prefix + k]:.{1 if 'psnr' in k else 3}f}" for k in keys]
