@@ -188,7 +188,7 @@ EXTRAS = {                    # extra -> modules that it brings
     "explore": ("ipywidgets", "anywidget", "traitlets", "matplotlib"),
     "onnx": ("onnxscript", "onnxruntime"),
     "train": (*_FEATURES, "skimage", "filelock", "matplotlib"),
-    "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
+    "eval": (*_FEATURES, "skimage", "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
 
 
 def main(argv=None) -> int:
