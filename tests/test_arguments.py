@@ -40,17 +40,16 @@ def place(tmp_path, monkeypatch):
 
 
 def refused(capsys, place, *words, at_once=True):
-    "The one line that a command says: exit code 2, nothing made and, if `at_once`, PyTorch's modules not even looked at."
+    "The one line that a command says: exit code 2, nothing made and, if `at_once`, the command's module not even looked at."
     before = sorted(place.rglob("*"))
-    looked = []
-    original, cli.resolve_name = cli.resolve_name, lambda name: looked.append(name) or original(name)
+    original = cli.resolve_name
+    if at_once: cli.resolve_name = lambda name: pytest.fail(f"{words}: this could be known before {name} is loaded")
     try: code = main([str(w) for w in words])
     finally: cli.resolve_name = original
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert code == 2 and len(lines) == 1 and lines[0].startswith("refcolor") and not out, (words, code, err)
     assert sorted(place.rglob("*")) == before, (words, "something was made")
-    assert not (at_once and looked), (words, "this could be known before anything is loaded")
     return lines[0]
 
 
@@ -145,6 +144,13 @@ def test_numbers_that_cannot_be_are_refused(name, option, place, capsys):
         assert f"argument {option}:" in said, said
 
 
+def test_a_bound_is_the_last_that_may_be():
+    number = arguments.whole(2, 5)
+    assert [number(str(n)) for n in (2, 5)] == [2, 5]
+    for n, said in ((1, "1 is less than 2"), (6, "6 is more than 5")):
+        with pytest.raises(arguments.ArgumentTypeError, match=said): number(str(n))
+
+
 def test_every_number_of_the_command_line_is_in_the_table():
     "Or a new option would take any."
     found = {name: [a.option_strings[0] for a in parser._actions if getattr(a.type, "__qualname__", "").startswith("whole.")] for name, parser in parsers().items()}
@@ -200,10 +206,11 @@ def test_paths_that_cannot_be_are_refused(name, option, place, capsys):
     ("export --out {nowhere}/m.onnx", "cannot write in {nowhere}"), ("train --out {nowhere}/run", "cannot write in {nowhere}"), ("demo --out {nowhere}", "cannot write in {nowhere}"),
     ("data show folder --root pictures --out {nowhere}/s.png", "cannot write in {nowhere}"),
     ("colorize --sketch line.png --reference line.png --out {nowhere}/o.png", "cannot write in {nowhere}"),
-    ("bench --out /dev/null", "is no file")])
+    ("bench --out pipe", "pipe is no file")])
 def test_what_cannot_be_written_is_known_before_the_work(words, said, place, capsys, monkeypatch):
     nowhere = place / "nowhere"                           # a folder that even its owner cannot write into
     nowhere.mkdir()
+    os.mkfifo("pipe")                                     # as a device, it is not to be replaced by a file
     real = arguments.tempfile.TemporaryFile
     def refuse(dir):
         if Path(dir) == nowhere: raise PermissionError(13, "Permission denied")
