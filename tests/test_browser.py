@@ -91,18 +91,16 @@ def browser():
 @pytest.fixture(scope="module")
 def model():
     "The generator and the gallery of the notebook's explorer, for the numbers to compare with."
-    import refcolor
     from refcolor.app.explorer import app
     torch.set_num_threads(1)
-    return app(Path(refcolor.__file__).parent / "weights" / "tiny")
+    return app(ROOT / "nbs/results/aligned")
 
 
 @pytest.fixture(scope="module")
-def page_model(model):
+def page_model():
     "The same for the page, which takes the best weights that there are."
     from refcolor.app.explorer import app
-    from refcolor.colorize import default_weights
-    return model if default_weights().name == "tiny" else app()
+    return app()
 
 
 WRONG, HAIR = 202, 54          # cells: sketch 6's hair where it comes out white, and reference 18's hair
@@ -274,7 +272,7 @@ def lab(tmp_path_factory):
     book = json.loads((ROOT / "nbs/15_attention.ipynb").read_text(encoding="utf-8"))
     end, = (i for i, c in enumerate(book["cells"]) if c["source"] == ["explorer"])
     (root / "nbs/15_attention.ipynb").write_text(json.dumps(book | {"cells": book["cells"][:end + 1]}), encoding="utf-8")
-    shutil.copytree(ROOT / "nbs/images", root / "nbs/images")
+    for folder in ("images", "results/aligned"): shutil.copytree(ROOT / "nbs" / folder, root / "nbs" / folder)
     settings = root / "settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
@@ -568,11 +566,11 @@ def test_page_says_what_is_wrong_with_an_upload(page):
     film = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     clear = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
     clear.putalpha(drawing().point(lambda v: 255 - v))                         # black lines on nothing
-    for name, content in (("film.gif", film), ("clear.png", encoded(clear))):
+    for name, content, note in (("film.gif", film, "film.gif: frame 1 of 2 is taken"), ("clear.png", encoded(clear), "")):
         step = int(read(page)["step"])
         upload(page, "sketch", name, content)
         settle(page, step)
-        assert page.locator(".rc-alert").all_text_contents() == ["", ""]
+        assert page.locator(".rc-alert").all_text_contents() == [note, ""]
 
 
 def test_uploads_of_every_kind_give_a_picture_or_one_line(page_model):
