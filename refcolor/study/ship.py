@@ -60,7 +60,7 @@ class Mixed:
 
     def partners(self, index, noise: Tensor) -> np.ndarray:    # ints (b,), (b,)
         "Another drawing of the same set for each."
-        found = np.array(index)
+        found = np.asarray(index).copy()
         for dataset, own, at in self._each(index):
             found[at] += dataset.partners(own, noise[at]) - own
         return found
