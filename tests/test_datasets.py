@@ -416,7 +416,9 @@ def test_sketches_of_ones_own(copy, capsys):
     for name, words in (("folder:../nowhere", "no folder of sketches"), ("folder:..", "has the name of a picture")):
         with pytest.raises(UserError, match=words): open_dataset(name, root / "pictures")
     strict = open_dataset("folder:../sketches", root / "pictures", "train", 32, strict=True)
-    for i, drawing, words in ((0, Image.new("L", (300, 96)), "their proportions differ"), (1, Image.new("L", (112, 96), 255), "no ink")):
+    wide = Image.new("L", (300, 96), 255)
+    wide.paste(0, (20, 20, 200, 24))
+    for i, drawing, words in ((0, wide, "their proportions differ"), (1, Image.new("L", (112, 96), 255), "is blank")):
         drawing.save(strict.source.root / strict.source.drawing(strict.source.paths[i]))
         with pytest.raises(UserError, match=words): strict.batch([i])
 

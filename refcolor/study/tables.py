@@ -34,6 +34,8 @@ def markdown_table(rows: list) -> str:
 # %% ../../nbs/study/tables.ipynb #1fb0be0f
 COLUMNS = {"region_error": "region error", "region_error_hair": "hair", "ssim": "SSIM",
            "seconds": "training, minutes", "bent_region_error": "reference bent",
+           "posed_region_error": "region error, posed", "paper_error": "paper error",
+           "posed_paper_error": "paper error, posed", "posed_psnr": "PSNR, posed",
            "psnr": "PSNR, dB", "self_psnr": "PSNR, self", "self_ssim": "SSIM, self",
            "correspondence_0": "same cell", "correspondence": "within 1",
            "part_attention": "α on the part", "fd_lite0_n128": "FD lite0, n 128"}
