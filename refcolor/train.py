@@ -340,7 +340,11 @@ class Learner:
         loader = DataLoader(self.batches, batch_size=None, sampler=left, num_workers=self.workers,
                             worker_init_fn=be_deaf, pin_memory=self.device.type == "cuda")
         with deaf_children(): parts = iter(loader)
-        yield from progress(parts, "training", len(left)) if self.processes.is_main_process else parts
+        try:
+            yield from (progress(parts, "training", len(left))
+                        if self.processes.is_main_process else parts)
+        finally:      # a traceback keeps `parts`, and Python would wait for its deaf workers
+            if self.workers: parts._shutdown_workers()
 
     def fit(self, resume: bool | str = False):
         "Train until `preset.train.steps` steps are done in all; `resume` may name a checkpoint."

@@ -255,21 +255,28 @@ def test_a_signal_to_the_whole_group_saves_whatever_way_the_workers_start(method
 
 
 LEFT = """
-import multiprocessing, sys
+import sys
 from refcolor.core import TINY
 from refcolor.data.datasets import open_dataset
 from refcolor.train import Learner
 from dataclasses import replace
+class Torn:                                                          # a worker's own error
+    def __getitem__(self, step): return [][step]
 learner = Learner(replace(TINY, train=replace(TINY.train, batch=2)), open_dataset("avatars", split="train", size=64, n=64), workers=1)
-learner.check = lambda log: 1 / 0
+if sys.argv[1] == "step": learner.check = lambda log: 1 / 0
+else: learner.batches = Torn()
 learner.fit()
 """
 
 
-def test_an_error_in_a_script_ends_it_and_its_workers(tmp_path):
-    "The traceback keeps the frames alive, and deaf workers would be waited for for ever."
-    process = subprocess.run([sys.executable, "-c", LEFT], env=ONE_THREAD, capture_output=True, text=True, timeout=60)
-    assert process.returncode == 1 and "ZeroDivisionError" in process.stderr
+@pytest.mark.parametrize("where, error", [("step", "ZeroDivisionError"), ("worker", "IndexError")])
+def test_an_error_in_a_script_ends_it_and_its_workers(where, error):
+    "The traceback keeps the loader alive, and deaf workers would be waited for for ever."
+    process = subprocess.Popen([sys.executable, "-c", LEFT, where], env=ONE_THREAD, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try: _, err = process.communicate(timeout=180)                   # 4 s on a quiet machine
+    finally:
+        for left in (lefts := living(process.pid)): left.kill()
+    assert process.returncode == 1 and error in err and not lefts
 
 
 def test_ctrl_c_again_after_a_second_stops_at_once_and_sigterm_never(monkeypatch):
