@@ -65,7 +65,7 @@ def refused(capsys, place, *words, at_once=True):
     (["--verson"], "did you mean --version?"), (["data", "list", "extra"], "unrecognized arguments: extra"),
     (["data", "list", "--n", "3"], "unknown option --n"), (["data", "check", "folder", "--out", "x.png"], "unknown option --out"),
     (["train", "--data", "avatar"], "unknown data set 'avatar'; did you mean avatars?"), (["evaluate", "--data", "foldr:drawn"], "'foldr'; did you mean folder?"),
-    (["reproduce", "triplet", "--data", "zebra"], "unknown data set 'zebra': use one of avatars, "), (["data", "check", "celebA", "--root", "x"], "did you mean celeba?"),
+    (["reproduce", "triplet", "--data", "qqq"], "unknown data set 'qqq': use one of avatars, "), (["data", "check", "celebA", "--root", "x"], "did you mean celeba?"),
     (["data", "show", "openmojis"], "did you mean openmoji?"), (["data", "fetch", "edges2shoe"], "did you mean edges2shoes?"), (["train", "--data", ""], "unknown data set ''"),
     (["train", "--preset", "tyni"], "did you mean TINY?"), (["train", "--recipe", "pose"], "did you mean posed?"), (["bench", "--preset", "papper"], "did you mean PAPER?"),
     (["evaluate", "--features", "lite"], "did you mean lite0?"), (["train", "--features", "xyzzy"], "invalid choice: 'xyzzy' (choose from"),
