@@ -517,10 +517,21 @@ def test_recheck_does_not_compare_what_cannot_be_compared(copied, no_training, c
     before = contents(copied.results)
     code, said, err = rechecked(copied, capsys)
     assert said == {"of another preset: --again runs them anew": ["tiny-avatars-no_tr-0"],
-                    "probed on another processor, abacus: recheck there, or use --again": ["tiny-avatars-same_place-0"]}
+                    "probed on another processor, abacus: --recheck there, or here with the code that they are current with, or --again":
+                        ["tiny-avatars-same_place-0"]}
     assert code == 0 and contents(copied.results) == before
     mend(copied.path("same_place", 0), lambda r: r.pop("probe"))
     assert "without a probe: --again runs them anew" in rechecked(copied, capsys)[1]
+
+
+def test_a_current_row_of_another_processor_is_probed_here_and_can_be_rechecked_later(copied, no_training, capsys):
+    path = copied.path("same_place", 0)
+    own = strict(path)
+    mend(path, lambda r: r["probe"].update(processor="abacus", judging={"psnr": 1.}))
+    assert rechecked(copied, capsys)[1] == {"current, and probed on this processor now": ["tiny-avatars-same_place-0"]}
+    assert strict(path) == own, "its numbers, its digest and its stamps are its own"
+    other_digest(copied)
+    assert "tiny-avatars-same_place-0" in rechecked(copied, capsys)[1]["as they were, and current again"]
 
 
 def test_a_recheck_of_nothing_says_so(copied, no_training, capsys):
