@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WORK', 'APART', 'SURROUNDINGS', 'with_neighbours', 'flow', 'colour_between_lines', 'segment', 'palette_of', 'assign',
-           'paint', 'flatten', 'regions', 'background']
+           'paint', 'flatten', 'flat_pictures', 'regions', 'background']
 
 # %% ../nbs/app/flats.ipynb #d719e000
 from contextlib import contextmanager
@@ -12,8 +12,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
+
+from .show import to_image, to_tensor
 
 # %% ../nbs/app/flats.ipynb #6003c46c
 def with_neighbours(
@@ -155,9 +157,13 @@ def _enlarged_labels(
 def _filled(
     labels: np.ndarray,   # (h, w), 0 where there is none
 ) -> np.ndarray:
-    "Give each pixel without a label that of a near one."
-    if labels.all() or labels.size == 1: return labels
+    "Give each pixel without a label the nearest one, to some pixels in large drawings."
+    from scipy.ndimage import distance_transform_edt
+    if not labels.any(): return labels
     h, w = labels.shape
+    if max(h, w) <= 2 * WORK:
+        nearest = distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+        return labels[tuple(nearest)]
     p = np.pad(labels, ((0, h % 2), (0, w % 2)))
     coarse = np.maximum(np.maximum(p[::2, ::2], p[1::2, ::2]),
                         np.maximum(p[::2, 1::2], p[1::2, 1::2]))
@@ -261,7 +267,7 @@ def assign(
     index = _enlarged_labels((votes.argmax(-1) + 1).astype(np.int16), papers)
     alone = papers[0] & (index == 0)          # too small for a vote
     index[alone] = _nearest(picture[alone], palette)
-    return _filled(index) - np.int16(1) if index.any() else index
+    return (_filled(index) - 1).clip(0).astype(np.int16)
 
 
 def paint(
@@ -281,6 +287,20 @@ def flatten(
     palette = palette_of(picture) if palette is None else palette
     return paint(assign(picture, labels, palette), palette)
 
+# %% ../nbs/app/flats.ipynb #e21fd2f0
+def flat_pictures(
+    fake: Tensor,        # the network's pictures (b, 3, h, w) in [-1, 1]
+    sketch: Tensor,      # (b, 1, h, w) in [-1, 1]
+    reference: Tensor,   # (b, 3, h, w) in [-1, 1]
+) -> Tensor:             # (b, 3, h, w) in [-1, 1]
+    "Flats in the colours of the references, under the lines of the sketches."
+    pictures = []
+    for f, s, r in zip(fake, sketch, reference):
+        lines, palette = to_image(s), palette_of(to_image(r))
+        flats = flatten(colour_between_lines(f, s, lines), segment(lines), palette)
+        pictures.append(to_tensor(ImageChops.multiply(flats, lines.convert("RGB"))))
+    return torch.cat(pictures)
+
 # %% ../nbs/app/flats.ipynb #fe8d0638
 def regions(
     index: np.ndarray,      # of `assign` (h, w)
@@ -290,7 +310,7 @@ def regions(
     from skimage.measure import label
     shown = index + 1 if segments is None else (index + 1) * (segments > 0)
     found = label(shown, background=0, connectivity=1).astype(np.int32)
-    return _filled(found) if found.any() else found + 1
+    return _filled(found).clip(1)
 
 
 def background(

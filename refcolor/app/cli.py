@@ -129,6 +129,7 @@ def make_parser() -> Parser:
     add("--features", None, "network of the distances: lite0, inception", default="lite0")
     add("--distance", None, "between the crowds of outputs and true pictures; auto: both",
         default="auto", choices=["auto", "frechet", "kernel", "none"])
+    add("--flat", bool, "judge the flats of the outputs, too")
     add("--report", to_write(".html", ".htm"), "HTML file to write")
     add("--skip-bad", bool, "leave out unreadable pictures")
 
