@@ -35,11 +35,12 @@ _FAILS = """try:
 {}
 except Exception: pass
 else: raise AssertionError("this exercise passes unsolved")"""
+_JUDGED = "{}\nassert check == {!r}, check"              # the verdict of `refcolor.show.exercise`
 
 
 def pytest_collection_modifyitems(items):
-    """Cells of exercises, in the kernel that runs their notebook: each must fail as it stands, and then its check
-    must pass with the solution that is folded below it."""
+    """Cells of exercises, in the kernel that runs their notebook: each must be 'not answered yet' as it stands, and
+    'right' with the solution that is folded below it."""
     found = []
     for it in items:
         found.append(it)
@@ -51,7 +52,9 @@ def pytest_collection_modifyitems(items):
         if "exercise" not in _flags(cell.source): continue
         cells = it.parent.nb.cells
         solved = _solved(cell, cells[next(i for i, c in enumerate(cells) if c is cell) + 1:])
-        cell.source = _FAILS.format(re.sub("^", "    ", cell.source, flags=re.M))
+        if "@exercise(" in cell.source:
+            cell.source, solved = _JUDGED.format(cell.source, "not answered yet"), _JUDGED.format(solved, "right")
+        else: cell.source = _FAILS.format(re.sub("^", "    ", cell.source, flags=re.M))      # the older form
         it.options.update(check=False, check_exception=False)
         found.append(type(it).from_parent(
             it.parent, name=f"{it.name} solved", cell_num=it.cell_num, options=it.options,
@@ -110,4 +113,4 @@ def pytest_terminal_summary(terminalreporter):
     if not _seconds: return
     for name, s in sorted(_seconds.items()):
         terminalreporter.write_line(f"{s:6.1f} CPU s  {name}{'   over 60 s' if s > SECONDS else ''}")
-    terminalreporter.write_line(f"{len(_exercises)} exercises fail as they stand and pass solved")
+    terminalreporter.write_line(f"{len(_exercises)} exercises are open as they stand and pass solved")
