@@ -131,6 +131,7 @@ def make_parser() -> Parser:
         choices=["lite0", "inception"])
     add("--distance", None, "between the crowds of outputs and true pictures; auto: both",
         default="auto", choices=["auto", "frechet", "kernel", "none"])
+    add("--flat", bool, "judge the flats of the outputs, too")
     add("--report", to_write(".html", ".htm"), "HTML file to write")
     add("--skip-bad", bool, "leave out unreadable pictures")
 
@@ -155,7 +156,7 @@ def make_parser() -> Parser:
         "packaged weights", default=1)
     add("--data", a_set, "avatars if not given; for table1 avatars, adventurer, openmoji; "
         "alignment judges on adventurer, too")
-    add("--rows", lambda text: word(text).split(","), "only these rows", metavar="A,B")
+    add("--rows", lambda text: word(text.strip(",")).split(","), "only these rows", metavar="A,B")
     add("--steps", whole(), "of a row, instead of its own")
     add("--results", in_folder, "folder of the result files", default="nbs/results")
     add("--runs", in_folder, "folder of the training runs", default="runs/reproduce")
