@@ -10,9 +10,3 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def pytest_sessionfinish():
-    "A training that failed may leave a worker that hears no signal: Python would wait for it at its end, for ever."
-    import multiprocessing
-    for process in multiprocessing.active_children(): process.kill()

@@ -570,7 +570,7 @@ BAD = {
     "other weights without a preset": (["--against", "{b}/unnamed"], "preset.json"),
     "a report among the weights": (["--weights", "{b}/good", "--report", "{b}/good/report.html"], "is only read; write elsewhere"),
     "a report that is no page": (["--report", "{b}/report.png"], "suffix .html"),
-    "an unknown network": (["--features", "resnet"], "use one of lite0, inception"),
+    "an unknown network": (["--features", "resnet"], "invalid choice: 'resnet'"),
     "no network weights": (["--features", "inception"], "REFCOLOR_WEIGHTS"),
     "an unknown data set": (["--data", "imagenot"], "unknown data set"),
     "keypoints without a root": (["--data", "spair71k"], "--root"),
