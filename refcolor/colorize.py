@@ -190,6 +190,18 @@ def lines_of(
     return lines
 
 
+def _ink_box(lines: Image.Image, view: View) -> tuple:   # a box of the lines
+    "What the outermost lines enclose; those that reach the sheet's edge part it, like a horizon."
+    low = np.maximum(view.figure[:2], view.sheet[:2])
+    high = np.minimum(view.figure[2:], view.sheet[2:])
+    ink = lines.crop((*low, *high)).point([255 * (v < 230) for v in range(256)])
+    box = low[[0, 1, 0, 1]] + (ink.getbbox() or (0, 0, 0, 0))
+    left, top, right, bottom = abs(box - view.sheet) <= 0.02 * max(high - low)
+    if left and right: box[1::2] = low[1], high[1]
+    if top and bottom: box[::2] = low[0], high[0]
+    return tuple(box.tolist())
+
+
 def full_size(
     fake: Tensor,        # the network's picture (3, s, s) in [-1, 1]
     lines: Image.Image,  # the drawing at its own size, mode L
@@ -199,11 +211,13 @@ def full_size(
     left, top, right, bottom = view.box
     inside, seen = (slice(None), slice(top, bottom), slice(left, right)), to_tensor(view.square)[0]
     colour = colour_between_lines(fake[inside], seen[inside], lines.crop(view.figure))
-    page = Image.new("RGB", lines.size, "white")
+    page, box = Image.new("RGB", lines.size, "white"), view.figure
     paper = np.median(np.concatenate(edges_of(colour)), 0)
     # around the figure its background goes on; a breath of a tint is none
     if paper.min() < 230: page.paste(tuple(paper.astype(int).tolist()), view.sheet)
-    page.paste(colour, view.figure)
+    else: box = _ink_box(lines, view)        # no colour runs out of an open drawing
+    shown = [v - view.figure[k % 2] for k, v in enumerate(box)]
+    page.paste(colour.crop(shown), box[:2])
     return ImageChops.multiply(page, lines.convert("RGB"))
 
 # %% ../nbs/14_colorize.ipynb #10c67642
