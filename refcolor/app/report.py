@@ -194,6 +194,7 @@ def run_evaluate(args) -> dict:
     generators = [load_generator(path).to(device) for path in given]   # mistakes first, then work
     sizes, padding = [g.config.size for g in generators], generators[0].preset.data.padding
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
+    if extractor: check_crowd(args.n, extractor.dims, extractor.name, args.distance)
     sources = {size: open_sources(args.data, size, args.n, args.root, args.sketches,
                                   args.references, args.truths, args.skip_bad, padding)
                for size in dict.fromkeys(sizes)}
@@ -228,6 +229,7 @@ def run_evaluate(args) -> dict:
         if not args.sketches: about["pictures"] = data_note(args.data)
         page = html_report("refcolor evaluate", ours, generators, sources[sizes[0]], about,
                            comparison)
-        write_atomically(args.report, lambda p: Path(p).write_text(page, encoding="utf-8"))
+        write_atomically(args.report, lambda p: Path(p).write_bytes(
+            page.encode(errors="backslashreplace")))       # a file may be called what is no text
         say(f"report: {args.report}")
     return result
