@@ -10,6 +10,7 @@ from torch import nn
 from refcolor.core import PAPER, TINY, ModelConfig
 from refcolor.data.datasets import open_dataset
 from refcolor.encoder import Encoder, conv_block, gather_levels, init_weights
+from refcolor.generator import Generator
 
 close = torch.testing.assert_close
 ALL = TINY.model.used_levels
@@ -71,6 +72,14 @@ def test_a_grid_finer_than_the_map_repeats_values():
 def test_gradient_reaches_the_blocks_up_to_the_last_chosen_level(levels, reached, encoder, batch):
     gather_levels(encoder(batch.image[:2]), levels, 16).square().sum().backward()
     assert [i for i, block in enumerate(encoder.blocks) if block[0].weight.grad is not None] == reached
+
+
+def test_sketch_and_reference_share_no_encoder(batch):
+    "What the sketch's encoder learns leaves the reference's alone."
+    net = Generator(TINY.model)
+    gather_levels(net.sketch_encoder(batch.sketch[:2]), ALL, 16).square().sum().backward()
+    assert all(p.grad is not None for p in net.sketch_encoder.parameters())
+    assert all(p.grad is None for p in net.reference_encoder.parameters())
 
 
 def test_weights_at_the_start():
