@@ -121,7 +121,8 @@ def make_parser() -> Parser:
     add("--out", to_write(".onnx"), ".onnx file to write", required=True)
 
     add = command("app.report:run_evaluate", "Measure weights part by part, straight and "
-                  "posed, and as a crowd; nothing is changed.", "--weights", "--data", "--root")
+                  "posed, and as a crowd; nothing is changed.", "--weights", "--root")
+    add("--data", _a_set, SHARED["--data"]["help"] + "; avatars if not given")
     add("--against", path, "other weights, on the same pairs")
     add("--sketches", path, "instead of --data: a folder, …")
     add("--references", path, "… one of as many references, …")
