@@ -3,7 +3,9 @@ import copy
 import itertools
 import json
 import math
+import random
 from dataclasses import astuple, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ from refcolor.show import image_rows
 from refcolor.sketch import SIGMA_RANGE, xdog
 from refcolor.study import rows
 from refcolor.study.ship import Mixed
-from refcolor.train import Learner, TrainingBatches, batch_index, discriminator_loss, make_triple
+from refcolor.train import Diverged, Learner, TrainingBatches, batch_index, discriminator_loss, make_triple
 
 # small enough for a step in 30 ms; no number is a default of some function, so that one that is not passed on shows
 SMALLEST = Preset("SMALLEST",
@@ -701,6 +703,57 @@ def test_a_step_equals_the_flat_loop(usual, gan_mode, accumulate, people):
         assert all(p.grad is None for p in (*learner.phi.parameters(), *learner.averaged.parameters()))
     assert crossed == ({False, True} if usual == POSED else set()), "references of one kind only"
     assert 1 / 10 < t.ema < 4 / 13 and learner.steps_done == 4
+
+
+def test_in_bf16_a_batch_is_learned_by_heart_as_well(people):
+    "Weights and losses stay float32; two GANs never take the very same way, so the last steps' mean is compared."
+    def by_heart(precision):
+        learner, history = Learner(change(SMALLEST, train_lambda_adv=0.1), people, precision=precision), []
+        for _ in range(60):
+            learner.steps_done = 0
+            history.append(learner.step()["loss/rec"])
+        assert all(p.dtype == torch.float32 for p in learner.generator.parameters())
+        return history
+    full, half = by_heart("fp32"), by_heart("bf16")
+    assert full[0] != half[0], "the same computation under another name"
+    last_full, last_half = (np.mean(h[-20:]) for h in (full, half))
+    assert last_full < 0.6 * full[0] and last_half == pytest.approx(last_full, rel=0.05)
+
+
+def test_a_run_draws_nothing_from_the_global_generators(people):
+    "So their state need not be saved."
+    def two_steps(between):
+        learner = Learner(SMALLEST, people)
+        learner.step()
+        between()
+        learner.step()
+        return learner.generator.state_dict()
+    assert_identical(two_steps(lambda: None), two_steps(lambda: (torch.rand(3), np.random.rand(3), random.random())))
+
+
+@pytest.mark.parametrize("log, named", [({"loss/rec": 0.5, "norm/generator": math.inf}, "norm/generator is inf"),
+                                        ({"loss/style": 2e6}, "loss/style is 2e+06"), ({"D(real)": math.nan}, r"D\(real\) is nan"),
+                                        ({"loss/rec": 0.5, "norm/generator": 1e7}, None)])
+def test_a_value_that_cannot_be_right_is_named_and_a_large_norm_is_none(log, named, people):
+    learner = Learner(SMALLEST, people)
+    if named is None: return learner.check(log)
+    with pytest.raises(Diverged, match=named.replace("+", r"\+")): learner.check(log)
+
+
+def test_what_a_learner_cannot_do_it_says_before_any_work(people, tmp_path):
+    for options, said in ((dict(preset=change(SMALLEST, train_batch=17)), "batch of 17 is larger than the data set, which has 16"),
+                          (dict(precision="fp8"), "unknown precision 'fp8'"), (dict(accumulate=3), "cannot be cut")):
+        with pytest.raises(UserError, match=said): Learner(**dict(preset=SMALLEST, dataset=people, out=tmp_path / "run") | options)
+    with pytest.raises(UserError, match="no checkpoint step-2"): Learner(SMALLEST, people, tmp_path / "run").fit(resume="step-2")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_page_that_trains_everything_needs_no_other_cell():
+    cells = json.loads((Path(__file__).parent.parent / "nbs/11_train.ipynb").read_text())["cells"]
+    page, = (text for text in ("".join(cell["source"]) for cell in cells) if "opt_d.step()" in text and "import PatchGAN" in text)
+    names = {}
+    exec(page.replace("range(24)", "range(1)"), names)
+    assert len(names["history"]) == 1 and set(names["history"][0]) == {"tr", "rec", "adv", "perc", "style", "adv_d"}
 
 
 def test_a_clipped_gradient_keeps_its_direction_and_the_log_tells_its_length(people):

@@ -62,17 +62,25 @@ class TensorBoard(Callback):
 
 class Snapshots(Callback):
     "A film strip in samples/, now and then: sketch, reference, fake, truth of held-out pairs."
-    def __init__(self, every: int = 250): self.every = every     # steps
+    def __init__(self,
+                 every: int = 250,   # steps
+                 early=(0, 100),     # more of them: where a picture changes fastest
+                ):
+        self.every, self.early = every, early
+
+    def before_fit(self, learner):
+        if not learner.steps_done: self.after_step(learner, {})
 
     def after_step(self, learner, log):
-        if not learner.held_out or learner.steps_done % self.every: return
+        step = learner.steps_done
+        if not learner.held_out or step % self.every and step not in self.early: return
         sketch, reference, truth = (x[:4] for x in learner.held_out)
         pairs = sketch.to(learner.device), reference.to(learner.device)
         with torch.no_grad(): fake = learner.averaged(*pairs, need_logits=False).fake.cpu()
         folder = learner.out / "samples"
         folder.mkdir(exist_ok=True)
         strip = image_rows(list(zip(sketch, reference, fake, truth)))
-        strip.save(folder / f"step-{learner.steps_done:06d}.png")
+        strip.save(folder / f"step-{step:06d}.png")
 
 
 class Checkpoints(Callback):
