@@ -364,10 +364,10 @@ class Learner:
         steps, start, stop = self.preset.train.steps, time.perf_counter(), False
         if self.steps_done >= steps: return self
         callbacks = self.callbacks if self.processes.is_main_process else []
+        for callback in callbacks: callback.before_fit(self)
         # closed at once: a worker left behind by an error would not hear that Python ends
         with (stop_signals() as heard, self.disk_errors(),
               contextlib.closing(self.loader()) as batches):
-            for callback in callbacks: callback.before_fit(self)
             for parts in batches:
                 measure = self.steps_done % self.log_every == 0 or self.steps_done + 1 == steps
                 log = self.step(measure, parts)
