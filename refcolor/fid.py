@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import UserError, check_image
+from .core import UserError, check_image, needs
 from .engine.features import load_lite0, weights_file
 from .show import progress
 
@@ -204,9 +204,7 @@ class _Inception(nn.Module):
     "pytorch-fid's Inception, with the weights of `path`; raises UserError if they do not fit."
     def __init__(self, path: Path):
         super().__init__()
-        try: from pytorch_fid import inception
-        except ImportError as error:
-            raise UserError(f"inception needs pytorch-fid: pip install it ({error})") from error
+        with needs("eval"): from pytorch_fid import inception
         fetch = inception.load_state_dict_from_url
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)

