@@ -6,7 +6,7 @@
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'needs_operator_stubs', 'ModelConfig',
            'DataConfig', 'TrainConfig', 'Preset', 'with_recipe', 'preset_to_dict', 'preset_from_dict', 'uniform',
            'processes', 'code_digest', 'sync', 'write_atomically', 'processor', 'device_name', 'save_result',
-           'load_result', 'say', 'check_device', 'check_image']
+           'load_result', 'say', 'counted', 'check_device', 'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -346,12 +346,21 @@ def say(text: str):
     "Tell the person: on standard error, so that standard output stays clean for `--json`."
     print(text, file=sys.stderr, flush=True)
 
+
+def counted(
+    n: int, noun: str,   # in the singular, without irregular plural
+) -> str:                # "1 pair", "2 pairs"
+    "A number and its noun."
+    return f"{n} {noun}{'s' * (n != 1)}"
+
 # %% ../nbs/engine/core.ipynb #fa471c4d
 def check_device(
     device: str | None,   # as torch names it; None: any
 ):
     "Raise `UserError` if there is no such device here."
-    try: torch.zeros(1, device=device).item()           # meta has no numbers
+    try:
+        torch.zeros(1, device=device).item()            # meta has no numbers
+        if re.match("cpu:[1-9]", str(device)): raise IndexError      # to torch all are the one
     except Exception:                  # what backends raise that are not here has no common class
         raise UserError(f"--device {device}: not available here; leave --device out") from None
 

@@ -155,7 +155,7 @@ def checkpoint_folder(
         if (folder / "generator.safetensors").is_file() and (folder / "preset.json").is_file():
             return folder
     raise UserError("weights: no generator.safetensors and preset.json in "
-                    f"{path} or {Path(path) / 'last'}")
+                    f"{path} or {Path(path) / 'last'}; name a run's folder, or leave it out")
 
 
 def load_preset(path: Path):

@@ -12,32 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/06_scft.ipynb #25017311
-def _check_vectors(v_s: Tensor, v_r: Tensor, d_v: int, same_n: bool = False):
-    "Raise `ValueError` unless v_s is (b, n, d_v) and v_r (b, m, d_v); `same_n` asks for n = m."
-    for name, v in (("v_s", v_s), ("v_r", v_r)):
-        if v.ndim != 3 or v.shape[2] != d_v:
-            raise ValueError(f"{name}: expected vectors (b, n, {d_v}), got {tuple(v.shape)}")
-    if len(v_s) != len(v_r):
-        raise ValueError(f"v_s, v_r: expected equal batches, got {len(v_s)} and {len(v_r)}")
-    n, m = v_s.shape[1], v_r.shape[1]
-    if same_n and n != m: raise ValueError(f"v_s, v_r: expected as many positions, got {n} and {m}")
-
-
-def _check_mask(mask: Tensor | None, b: int, n: int, m: int):
-    "Raise `ValueError` unless the mask is None, (n, m) or (b, n, m), each row with a way out."
-    if mask is None: return
-    if tuple(mask.shape) not in ((n, m), (b, n, m)):
-        raise ValueError(f"mask: expected ({n}, {m}) or ({b}, {n}, {m}), got {tuple(mask.shape)}")
-    if mask.amax(-1).eq(-torch.inf).any():
-        raise ValueError("mask: a position may look nowhere: all its entries are -inf")
-
-
-def _projection(d_v: int) -> nn.Linear:
-    if d_v < 1: raise ValueError(f"d_v: expected at least 1, got {d_v}")
-    return nn.Linear(d_v, d_v, bias=False)
-
-# %% ../nbs/06_scft.ipynb #ea0d4fe9
+# %% ../nbs/06_scft.ipynb #c14930e4
 class SCFT(nn.Module):
     "Spatially corresponding feature transfer, Eq. 3 to 5: attention over positions, with one head."
     def __init__(self,
@@ -77,6 +52,31 @@ class SCFT(nn.Module):
         found = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], mask)[:, 0]
         return v_s + found, None
 
+# %% ../nbs/06_scft.ipynb #e028c6e0
+def _projection(d_v: int) -> nn.Linear:
+    if d_v < 1: raise ValueError(f"d_v: expected at least 1, got {d_v}")
+    return nn.Linear(d_v, d_v, bias=False)
+
+
+def _check_vectors(v_s: Tensor, v_r: Tensor, d_v: int, same_n: bool = False):
+    "Raise `ValueError` unless v_s is (b, n, d_v) and v_r (b, m, d_v); `same_n` asks for n = m."
+    for name, v in (("v_s", v_s), ("v_r", v_r)):
+        if v.ndim != 3 or v.shape[2] != d_v:
+            raise ValueError(f"{name}: expected vectors (b, n, {d_v}), got {tuple(v.shape)}")
+    if len(v_s) != len(v_r):
+        raise ValueError(f"v_s, v_r: expected equal batches, got {len(v_s)} and {len(v_r)}")
+    n, m = v_s.shape[1], v_r.shape[1]
+    if same_n and n != m: raise ValueError(f"v_s, v_r: expected as many positions, got {n} and {m}")
+
+
+def _check_mask(mask: Tensor | None, b: int, n: int, m: int):
+    "Raise `ValueError` unless the mask is None, (n, m) or (b, n, m), each row with a way out."
+    if mask is None: return
+    if tuple(mask.shape) not in ((n, m), (b, n, m)):
+        raise ValueError(f"mask: expected ({n}, {m}) or ({b}, {n}, {m}), got {tuple(mask.shape)}")
+    if mask.amax(-1).eq(-torch.inf).any():
+        raise ValueError("mask: a position may look nowhere: all its entries are -inf")
+
 # %% ../nbs/06_scft.ipynb #c85446bc
 class Addition(nn.Module):
     "Add the projected reference vector of the same position."
@@ -104,7 +104,7 @@ class Addition(nn.Module):
 
     def combine(self, v_s: Tensor, v_r: Tensor) -> Tensor: return v_s + v_r
 
-# %% ../nbs/06_scft.ipynb #b5a3127c
+# %% ../nbs/06_scft.ipynb #6aedf821
 class AdaINFusion(Addition):
     "Give the sketch's channels the mean and the spread of the projected reference's channels."
     same_n = False
@@ -116,7 +116,7 @@ class AdaINFusion(Addition):
         # 1e-5: a constant channel has no spread to divide by, and its root no gradient
         return (v_s - mean_s) * ((var_r + 1e-5) / (var_s + 1e-5)).sqrt() + mean_r
 
-# %% ../nbs/06_scft.ipynb #2e10c523
+
 FUSIONS = {"scft": SCFT, "addition": Addition, "adain": AdaINFusion,
            "stopgrad": partial(SCFT, stop_gradient=True)}
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['batch_index', 'faded_lambdas', 'learning_rates', 'gradient_norms', 'batch_parts', 'TrainingBatches', 'Interrupted',
-           'Diverged', 'discriminator_loss', 'Learner']
+           'Diverged', 'too_large', 'discriminator_loss', 'Learner']
 
 # %% ../nbs/11_train.ipynb #36532451
 import contextlib
@@ -93,8 +93,11 @@ def batch_parts(
     "The pieces of a batch that one process computes; raises `UserError` if it cannot be cut so."
     pieces = processes * accumulate
     if len(index) % pieces:
-        raise UserError(f"batch of {len(index)}: cannot be cut into {processes} processes "
-                        f"× {accumulate} pieces of one size")
+        fit = [k for k in range(1, len(index) + 1) if len(index) % (processes * k) == 0]
+        way = (f"--accumulate may be {', '.join(map(str, fit))}" if fit
+               else f"take a multiple of {processes}")
+        raise UserError(f"batch of {len(index)}: cannot be cut into {processes} process"
+                        f"{'es' * (processes > 1)} × {accumulate} pieces of one size; {way}")
     size = len(index) // pieces
     mine = range(process * accumulate, (process + 1) * accumulate)
     return [index[p * size: (p + 1) * size] for p in mine]
@@ -130,6 +133,15 @@ class Diverged(UserError):
     "A loss or a gradient is not finite any more, or absurdly large."
 
 
+def too_large(
+    batch: int,
+    n: int,      # pictures
+) -> UserError:
+    "The error of a batch that no epoch fills."
+    return UserError(f"batch of {batch} is larger than the data set, which has {n} to train on and "
+                     f"others held out: take --batch {n} at most, or more pictures")
+
+
 def discriminator_loss(
     discriminator: nn.Module,
     triple: Triple,
@@ -160,8 +172,7 @@ class Learner:
                  correspondence_loss=triplet_loss,  # L_tr: (logits, grid, margin) -> ()
                 ):
         if preset.train.batch > len(dataset):
-            raise UserError(f"batch of {preset.train.batch} is larger than the data set: "
-                            f"{len(dataset)} images")
+            raise too_large(preset.train.batch, len(dataset))
         if precision not in ("fp32", "bf16"):
             raise UserError(f"unknown precision {precision!r}: use fp32 or bf16")
         self.processes = processes(str(device) == "cpu")

@@ -64,6 +64,12 @@ def refused(capsys, place, *words, at_once=True):
     (["data", "show", "folder", "--rot", "x"], "did you mean --root?"), (["bench", "--xyzzy"], "unknown option --xyzzy (see refcolor bench --help)"),
     (["--verson"], "did you mean --version?"), (["data", "list", "extra"], "unrecognized arguments: extra"),
     (["data", "list", "--n", "3"], "unknown option --n"), (["data", "check", "folder", "--out", "x.png"], "unknown option --out"),
+    (["train", "--data", "avatar"], "unknown data set 'avatar'; did you mean avatars?"), (["evaluate", "--data", "foldr:drawn"], "'foldr'; did you mean folder?"),
+    (["reproduce", "triplet", "--data", "qqq"], "unknown data set 'qqq': use one of avatars, "), (["data", "check", "celebA", "--root", "x"], "did you mean celeba?"),
+    (["data", "show", "openmojis"], "did you mean openmoji?"), (["data", "fetch", "edges2shoe"], "did you mean edges2shoes?"), (["train", "--data", ""], "unknown data set ''"),
+    (["train", "--preset", "tyni"], "did you mean TINY?"), (["train", "--recipe", "pose"], "did you mean posed?"), (["bench", "--preset", "papper"], "did you mean PAPER?"),
+    (["evaluate", "--features", "lite"], "did you mean lite0?"), (["train", "--features", "xyzzy"], "invalid choice: 'xyzzy' (choose from"),
+    (["evaluate", "--distance", "frechetx"], "did you mean frechet?"), (["reproduce", "tripplet"], "did you mean triplet?"),
     ([], "required: COMMAND"), (["data"], "required: ACTION"), (["data", "show"], "required: name"), (["colorize"], "required: --sketch, --reference, --out")])
 def test_a_typo_is_named_with_what_was_meant(typed, said, place, capsys):
     assert said in refused(capsys, place, *typed)
@@ -82,6 +88,21 @@ def test_what_is_no_typo_is_no_typo(place, capsys):
         assert args.run == "refcolor.app.commands:run_colorize" and args.hint == [[-1, 2.5, 3, 40]] and args.sketch == Path("a.png")
     args = parse(["train", "--out", "x", "--resume", "--steps", "3"])
     assert args.resume == "last" and args.steps == 3
+
+
+@pytest.mark.parametrize("words, option", [
+    ("train --out a --steps 1 --out b", "--out"), ("train --out a --steps 1 --ste 2", "--steps"), ("train --out=a --out=a", "--out"), ("train --out a --resume --resume step-1", "--resume"),
+    ("colorize --sketch line.png --reference line.png --out a.png --out b.png", "--out"), ("data show avatars --n 1 --n 1", "--n"), ("reproduce triplet --root pictures --root pictures", "--root")])
+def test_an_option_with_two_values_is_refused(words, option, place, capsys):
+    "The last would count, and a person who repeats an option means both."
+    assert f"{option} is given twice" in refused(capsys, place, *words.split())
+
+
+def test_an_option_that_may_be_given_again_may(place):
+    args = make_parser().parse_args("colorize --sketch a --out b --reference c d --reference e --hint 1 2 3 4 --hint 5 6 7 8 --force --force --json --json".split())
+    assert args.reference == [Path("c"), Path("d"), Path("e")] and args.hint == [[1, 2, 3, 4], [5, 6, 7, 8]] and args.force and args.json
+    args = make_parser().parse_args("evaluate --sketches a --references b --truths c".split())              # the beginning of one is no other
+    assert (args.sketches, args.references, args.truths) == (Path("a"), Path("b"), Path("c"))
 
 
 # ---- help
@@ -160,6 +181,11 @@ def test_every_number_of_the_command_line_is_in_the_table():
         for action in parser._actions: assert action.type not in (int, float, Path), (name, action.dest, "takes any number or path")
 
 
+@pytest.mark.parametrize("words", ["train --out run --resume=", "train --out run --device=", "bench --what=", "reproduce triplet --rows=", "reproduce triplet --device="])
+def test_an_unset_variable_is_no_value(words, place, capsys):
+    assert "is empty" in refused(capsys, place, *words.split()) and "is empty" in refused(capsys, place, *words[:-1].split(), " ")
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "1e999", "x", ""])
 def test_a_hint_is_made_of_numbers(value, place, capsys):
     assert "--hint" in refused(capsys, place, "colorize", *NEEDS["colorize"], "--hint", "1", "2", "3", value)
@@ -191,7 +217,9 @@ def test_paths_that_cannot_be_are_refused(name, option, place, capsys):
     suffix = {"export--out": ".onnx", "evaluate--report": ".html", "data show--out": ".png"}.get(f"{name}{option}", "")
     for value, said in ((LONG + suffix, "File name too long"), (f"new/{LONG}/a{suffix}", "File name too long"), ("a/" * 3000 + "a" + suffix, "File name too long"),
                         (f"nul\0{suffix}", "null byte"), ("", "is empty")):
-        line = refused(capsys, place, *name.split(), *NEEDS.get(name, ()), f"{option}={value}")
+        needs = NEEDS.get(name, [])
+        at = needs.index(option) if option in needs else len(needs)
+        line = refused(capsys, place, *name.split(), *needs[:at], *needs[at + 2:], f"{option}={value}")
         assert f"argument {option}" in line and said in line and len(line) < 200, line
 
 
@@ -241,21 +269,21 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
 # ---- what only the command can know, and knows before it works
 
 @pytest.mark.parametrize("words, said", [
-    ("train --device meta --steps 1 --out run", "--device meta: not available"), ("train --device cuda:99 --out run", "--device cuda:99"),
+    ("train --device meta --steps 1 --out run", "--device meta: not available"), ("train --device cuda:99 --out run", "--device cuda:99"), ("train --device cpu:9 --out run", "--device cpu:9"),
     ("reproduce triplet --device meta", "--device meta"), ("train --data folder --root {long} --out run", "File name too long"),
     ("train --data folder:{long} --root pictures --out run", "no folder of sketches"), ("train --root pictures --out run", "'avatars' is drawn and has no --root"),
     ("evaluate --weights {tiny} --root pictures", "is drawn and has no --root"), ("data check openmoji --root pictures", "is drawn"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --root pictures", "--root goes with --data"),
     ("reproduce weights --data folder", "--data goes with rows"), ("reproduce weights --rows full", "--rows goes with rows"),
     ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
-    ("train --data avatar --out run", "unknown data set 'avatar'"), ("reproduce triplet --show --data nope", "unknown data set 'nope'"),
-    ("reproduce triplet --recheck --data nope", "unknown data set 'nope'"), ("reproduce triplet --show --data folder --root nowhere", "no such folder"),
+    ("reproduce triplet --show --data folder --root nowhere", "no such folder"),
     ("bench --what warp,speed", "unknown 'speed'"), ("evaluate --weights {tiny} --n 2 --distance frechet", "needs at least 1281 pictures"),
-    ("evaluate --weights {tiny} --data nope", "unknown data set"), ("evaluate --weights text.txt", "text.txt"), ("evaluate --weights {tiny} --sketches pictures --truths nowhere", "no such folder"),
+    ("evaluate --weights nowhere", "no generator.safetensors and preset.json in nowhere or nowhere/last; name a run's folder, or leave it out"), ("evaluate --weights text.txt", "text.txt"), ("evaluate --weights {tiny} --sketches pictures --truths nowhere", "no such folder"),
     ("colorize --sketch line.png --reference pictures --out o.png", "pictures is a folder"), ("colorize --sketch pictures --reference line.png pictures --out o", "pictures is a folder"),
     ("colorize --sketch pictures --reference nowhere.png --out o", "no such file: nowhere.png"), ("colorize --sketch pictures --reference text.txt --out o", "not an image"),
-    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("train --data folder --root pictures --batch 9 --out run", "larger than the data set"),
-    ("train --accumulate 3 --out run", "cannot be cut"), ("train --batch 3000 --out run", "larger than the data set")])
+    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("train --data folder --root pictures --batch 9 --out run", "which has 1 to train on and others held out: take --batch 1 at most, or more pictures"),
+    ("train --accumulate 3 --out run", "--accumulate may be 1, 2, 4, 8"), ("train --batch 7 --accumulate 2 --out run", "--accumulate may be 1, 7"),
+    ("train --batch 3000 --out run", "which has 2500 to train on and others held out: take --batch 2500")])
 def test_nothing_is_made_and_nothing_said_before_the_mistake_is_named(words, said, place, capsys):
     words = words.format(long=LONG, tiny=TINY).split()
     assert said in refused(capsys, place, *words, at_once=False)

@@ -60,7 +60,9 @@ def odd(tmp_path):
     return folder
 
 
-PICTURES, LEFT = ["a.png", "b.JFIF", "sub.png/d.Png"], "6 left out, no pictures: Thumbs.db, gone.png, itself.png, …"
+PICTURES = ["a.png", "b.JFIF", "sub.png/d.Png"]
+LEFT = ("7 left out (link to a folder above: up; link to nothing: gone.png, itself.png; no file: pipe.png; no picture's suffix: Thumbs.db, notes.txt; "
+        "no suffix, such as .png: png)")
 
 
 def test_only_pictures_are_listed_and_the_rest_is_counted_and_named(odd):
@@ -68,6 +70,36 @@ def test_only_pictures_are_listed_and_the_rest_is_counted_and_named(odd):
     assert list(list_pictures(odd, "--sketch", told.append)) == PICTURES
     assert told == [f"--sketch {odd}: {LEFT}"]
     assert [str(p) for p in named_pictures(odd, tell=told.append).values()] == PICTURES
+
+
+def test_a_link_that_leads_up_is_not_followed_and_no_folder_is_listed_twice(tmp_path):
+    "Not to the folder around, not to what is above that, and not from a folder that is linked."
+    root, away = tmp_path / "around" / "root", tmp_path / "away" / "set"
+    for folder in (root, root / "deep" / "er", tmp_path, tmp_path / "around", away, tmp_path / "away"): line(folder / "x.png")
+    for link, to in (("loop", ".."), ("deep/er/loop", "../../.."), ("deep/all", str(tmp_path)), ("same", "deep"), ("away", str(away)), ("twice", str(away))):
+        (root / link).symlink_to(to)
+    (away / "up").symlink_to("..")
+    (away / "home").symlink_to(root)
+    (away / "down").symlink_to(root / "deep")
+    (tmp_path / "link").symlink_to(root)
+    for name in (root, tmp_path / "link", f"{root}/", os.path.relpath(root)):
+        told = []
+        found = list(list_pictures(name, tell=told.append))
+        assert found == ["away/down/er/x.png", "away/x.png", "x.png"]
+        assert told == [f"--root {name}: 5 left out (link to a folder above: away/down/all, away/down/er/loop, away/home, …)"]
+
+
+def test_where_no_picture_is_the_error_says_what_there_is(tmp_path, capsys):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "x.png").symlink_to("nothing")
+    shutil.copy(line(tmp_path / "a.png"), tmp_path / "f" / "scan")
+    for name in ("colorize", "evaluate", "train", "show", "check"):
+        words = [w.replace("/a.png", "/../a.png") for w in command(name, tmp_path / "f", tmp_path)]
+        assert main(words) == 2
+        out, err = capsys.readouterr()
+        assert not out and len(err.splitlines()) == 1 and err.endswith(
+            "f: no pictures in it, such as .png, .jpg, .webp or .tif files; 2 left out (link to nothing: x.png; no suffix, such as .png: scan)\n"), err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "f"]
 
 
 def test_a_folder_without_more_is_listed_without_a_word(tmp_path, capsys):
@@ -281,7 +313,7 @@ def test_sketches_beside_a_root_that_is_relative(tmp_path, monkeypatch, capsys):
     colour(tmp_path / "pictures" / "alone.png")
     monkeypatch.chdir(tmp_path)
     d = open_dataset("folder:../drawn", Path("pictures"), "train", 32, strict=True)
-    assert d.batch([0]).sketch.min() < -0.5 and "1 pictures without a sketch are left out: alone.png" in capsys.readouterr().err
+    assert d.batch([0]).sketch.min() < -0.5 and "1 left out, no sketch: alone.png" in capsys.readouterr().err
 
 
 def test_hidden_files_of_the_six_sets_are_no_pictures(tmp_path):

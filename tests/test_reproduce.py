@@ -73,9 +73,9 @@ def little():
         yield
 
 
-def command(folder, *more):
+def command(folder, *more, seeds=1):
     where = ["--results", f"{folder}/results", "--runs", f"{folder}/runs", "--device", "cpu"]        # the same bits each time
-    return ["reproduce", "triplet", "--seeds", "1", "--steps", str(STEPS), *where, *more]
+    return ["reproduce", "triplet", "--seeds", str(seeds), "--steps", str(STEPS), *where, *more]
 
 
 def study_in(folder, **changes): return Study(LITTLE, results=folder / "results", runs=folder / "runs", **{"steps": STEPS} | changes)
@@ -517,10 +517,21 @@ def test_recheck_does_not_compare_what_cannot_be_compared(copied, no_training, c
     before = contents(copied.results)
     code, said, err = rechecked(copied, capsys)
     assert said == {"of another preset: --again runs them anew": ["tiny-avatars-no_tr-0"],
-                    "probed on another processor, abacus: recheck there, or use --again": ["tiny-avatars-same_place-0"]}
+                    "probed on another processor, abacus: --recheck there, or here with the code that they are current with, or --again":
+                        ["tiny-avatars-same_place-0"]}
     assert code == 0 and contents(copied.results) == before
     mend(copied.path("same_place", 0), lambda r: r.pop("probe"))
     assert "without a probe: --again runs them anew" in rechecked(copied, capsys)[1]
+
+
+def test_a_current_row_of_another_processor_is_probed_here_and_can_be_rechecked_later(copied, no_training, capsys):
+    path = copied.path("same_place", 0)
+    own = strict(path)
+    mend(path, lambda r: r["probe"].update(processor="abacus", judging={"psnr": 1.}))
+    assert rechecked(copied, capsys)[1] == {"current, and probed on this processor now": ["tiny-avatars-same_place-0"]}
+    assert strict(path) == own, "its numbers, its digest and its stamps are its own"
+    other_digest(copied)
+    assert "tiny-avatars-same_place-0" in rechecked(copied, capsys)[1]["as they were, and current again"]
 
 
 def test_a_recheck_of_nothing_says_so(copied, no_training, capsys):
@@ -531,8 +542,7 @@ def test_a_recheck_of_nothing_says_so(copied, no_training, capsys):
 
 WHOLE = len(EXPERIMENTS["triplet"])
 MISTAKES = {
-    "unknown data set": (["--data", "imagenot"],
-                         ["unknown data set 'imagenot'", "nothing was run", f"{3 * WHOLE} runs", *EXPERIMENTS["triplet"]]),
+    "unknown data set": (["--data", "imagenot"], ["unknown data set 'imagenot'; did you mean imagenet?"]),
     "a data set without its folder": (["--data", "folder", "--rows", "no_tr,fade"], ["--root", "nothing was run", "6 runs", "no_tr, fade"]),
     "no such folder": (["--data", "folder", "--root", "nowhere", "--seeds", "1"], ["nowhere", "nothing was run", f"{WHOLE} runs"]),
     "unknown row": (["--rows", "no_tr,tripel"], ["--rows", "tripel", *ROWS]),
@@ -565,7 +575,7 @@ def test_show_of_nothing_says_not_run_and_creates_nothing(tmp_path, no_training,
 
 def test_show_of_what_there_is_trains_nothing(trained, no_training, capsys):
     before = contents(trained.folder)
-    assert main(command(trained.folder, "--show", "--seeds", "2")) == 0
+    assert main(command(trained.folder, "--show", seeds=2)) == 0
     shown = {line.split("  ")[0]: line for line in capsys.readouterr().err.splitlines()}
     assert shown[ROWS["no_tr"].title].endswith("1 seed") and shown[ROWS["full"].title].endswith("not run")
     assert contents(trained.folder) == before
@@ -617,7 +627,7 @@ def test_same_histogram_gives_each_channel_of_each_picture_its_references_values
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("untrained")
-    assert main(["reproduce", "table1", "--data", "avatars", "--rows", "constant,copy", *command(folder)[2:], "--seeds", "2"]) == 0
+    assert main(["reproduce", "table1", "--data", "avatars", "--rows", "constant,copy", *command(folder, seeds=2)[2:]]) == 0
     return study_in(folder)
 
 

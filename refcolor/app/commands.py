@@ -27,7 +27,7 @@ from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
 from .layers import line_layer, palette_of_all, save_layers
 from ..colorize import colorize, default_weights, flat_colours, paper_of
-from ..core import (MODULES, PRESETS, Preset, UserError, check_device, save_result,
+from ..core import (MODULES, PRESETS, Preset, UserError, check_device, counted, save_result,
                            say, uniform, with_recipe, write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
@@ -114,7 +114,7 @@ def run_demo(args) -> dict:
     say(data_note("avatars"))
     learner.fit(resume=resume)
     generator = load_generator(out)
-    say(f"evaluating on {args.n} pairs of held-out characters")
+    say(f"evaluating on {counted(args.n, 'pair')} of held-out characters")
     result = evaluate(generator, test, args.n)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak /= 1e9 if sys.platform == "darwin" else 1e6              # bytes there, kilobytes elsewhere
@@ -130,7 +130,7 @@ def run_demo(args) -> dict:
         error, copied = (result[f"{of}{prefix}region_error"] for of in ("", "copy_"))
         say(f"{kind}: region error {error:.3f} (the reference laid over: {copied:.3f}), "
             f"paper error {result[f'{prefix}paper_error']:.3f}")
-    say(f"{result['n']} unseen pairs, {learner.seconds / 60:.1f} minutes of training, "
+    say(f"{counted(result['n'], 'unseen pair')}, {learner.seconds / 60:.1f} minutes of training, "
         f"{peak:.1f} GB of memory")
     say(f"pictures: {out}/demo.png, attention.png, losses.png; numbers: {out}/metrics.json; "
         f"weights: {out}/last")
@@ -153,13 +153,13 @@ def run_train(args) -> dict:
     "Train a preset on a data set."
     from refcolor.engine.callbacks import TensorBoard
     from refcolor.engine.scale import keep_freed_memory
-    from refcolor.train import Learner
+    from refcolor.train import Learner, batch_parts, too_large
     keep_freed_memory()
     preset = preset_of(args)
     check_device(args.device)
+    batch_parts(range(preset.train.batch), accumulate=args.accumulate)
     if args.data in STYLES and preset.train.batch > preset.data.characters:
-        raise UserError(f"--batch {preset.train.batch} is larger than the data set: "
-                        f"{preset.data.characters}")
+        raise too_large(preset.train.batch, preset.data.characters)
     out = Path(args.out)
     resumes_from(out, args.resume)          # what cannot be is said before the pictures are listed
     size = preset.model.size
@@ -184,7 +184,8 @@ def run_train(args) -> dict:
             "drawing's own, recoloured and posed")
     learner.fit(resume=args.resume)
     if learner.processes.is_main_process:
-        say(f"trained {learner.steps_done} steps in {learner.seconds:.0f} s; weights: {out}/last")
+        steps = counted(learner.steps_done, "step")
+        say(f"trained {steps} in {learner.seconds:.0f} s; weights: {out}/last")
     return {"out": str(out), "steps": learner.steps_done, "seconds": round(learner.seconds, 1)}
 
 # %% ../../nbs/app/commands.ipynb #1a4e562b
@@ -346,7 +347,7 @@ def run_colorize(args) -> dict:
         return said | {"size": list(result.size)}
     written = len(left) - len(failed)
     and_kept = f", kept {len(kept)} that exist (--force overwrites)" if kept else ""
-    say(f"wrote {written} picture{'s' * (written != 1)} into {args.out}{and_kept}, "
+    say(f"wrote {counted(written, 'picture')} into {args.out}{and_kept}, "
         f"weights: {which}")
     said |= {"written": written, "kept": len(kept), "failed": failed}
     if failed: raise UserError(f"{len(failed)} of {len(left)} sketches could not be coloured", said)
@@ -413,5 +414,5 @@ def run_show(args) -> dict:
     sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
     figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
     write_atomically(out, partial(save_figure, figure, dpi=100))
-    say(f"wrote {out}: {n} of {len(dataset)} pictures")
+    say(f"wrote {out}: {n} of {counted(len(dataset), 'picture')}")
     return {"out": str(out), "n": n, "of": len(dataset)}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..colorize import default_weights
-from ..core import processes, say, write_atomically
+from ..core import counted, processes, say, write_atomically
 from ..data.datasets import data_note
 from ..data.pairs import open_sources
 from ..data.pictures import check_apart
@@ -208,6 +208,7 @@ def run_evaluate(args) -> dict:
         return generator, found
     generator, ours = measured(0)
     result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
+    if sample := sources[sizes[0]][0].sample: result["sample"] = sample
     generators, comparison = [generator], None
     if args.against:
         other, theirs = measured(1)
@@ -219,12 +220,13 @@ def run_evaluate(args) -> dict:
         result |= {"against": str(args.against), "comparison": comparison,
                    "second_look": second_look(comparison)}
     if rank: return result
-    say(f"{ours.result['n']} pairs\n{metrics_table(ours.result)}")
+    say(f"{counted(ours.result['n'], 'pair')}\n{metrics_table(ours.result)}")
     if comparison: say(f"\n{weights} (ours) against {args.against} (theirs), pair by pair:\n"
                        f"{aligned(comparison_rows(comparison))}")
     if result.get("second_look"): say(result["second_look"])
     if args.report:
         about = {k: str(result[k]) for k in ("weights", "against", "data", "n") if k in result}
+        if sample: about["sample"] = "{n} of {of}, drawn with seed {seed}".format(**sample)
         if not args.sketches: about["pictures"] = data_note(args.data)
         page = html_report("refcolor evaluate", ours, generators, sources[sizes[0]], about,
                            comparison)

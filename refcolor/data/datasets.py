@@ -28,13 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import UserError
+from ..core import UserError, counted
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .emoji import EMOJI_KINDS
 from .decode import read_picture, read_sketch
 from .pictures import (
-    NO_PICTURES, Listing, PictureReader, Samples, Source, _float, _tenth, cache_folder,
-    crop_and_flip, list_pictures, named_pictures, some_of)
+    Listing, PictureReader, Samples, Source, _float, _tenth, cache_folder,
+    crop_and_flip, list_pictures, named_pictures, no_pictures, some_of)
 from ..show import progress
 from ..sketch import random_sigma, xdog
 
@@ -149,7 +149,7 @@ def _imagenet(root: Path, part: str, wanted: tuple) -> Source:
     paths = (f"{w}/{p}" if w else p for w in wanted or [""]
              for p in list_pictures(folder / w, tell=notes.append))
     packed = sum(n.endswith(".tar") for n in names)
-    missing = [f"{packed} class archives in {folder} are still packed: "
+    missing = [f"{counted(packed, 'class archive')} in {folder} still packed: "
                f"refcolor data fetch imagenet --root {root} goes on"] if packed else []
     return Source(folder, paths, notes=notes, missing=missing)
 
@@ -167,8 +167,8 @@ def _celeba(root: Path, part: str, wanted: tuple) -> Source:
         raise UserError(f"celeba: {path} has no lines such as '000001.jpg 0'; download it again")
     names, there = [n for n in split if split[n] == part], _names_in(folder)
     lost = [n for n in names if n not in there]
-    missing = [f"{len(lost)} pictures of part {part} are listed but not in {folder}, such as "
-               f"{lost[0]}"] if lost else []
+    missing = [f"{counted(len(lost), 'picture')} of part {part} listed but not in {folder}, such "
+               f"as {lost[0]}"] if lost else []
     return Source(folder, [n for n in names if n in there], missing=missing)
 
 # %% ../../nbs/data/datasets.ipynb #0f1e0445
@@ -182,7 +182,7 @@ def _tag2pix(root: Path, part: str, wanted: tuple) -> Source:
     names = sorted(n for n in _names_in(base / part) if n.endswith(".png"))
     kept = [n for n in names if any(n in d for d in drawn.values())
             and (not tagged or n[:-4] in tagged)]
-    notes = [f"{len(names) - len(kept)} pictures of {part} are left out: "
+    notes = [f"{counted(len(names) - len(kept), 'picture')} of {part} left out: "
              "no line drawing, or not in tags.txt"] if len(kept) < len(names) else []
     if not tagged: notes.append(f"no tags.txt in {base}: every picture with a drawing is used")
     return Source(base, [f"{part}/{n}" for n in kept], _tag2pix_figure,
@@ -216,10 +216,9 @@ def _folder(root: Path, part: str, wanted: tuple) -> Source:
     pictures = named_pictures(root, "--root", notes.append, without=place)
     both = [name for name in pictures if name in sketches]
     if not both: raise UserError(f"folder: no sketch in {place} has the name of a picture")
-    for what, ours, theirs in (("pictures without a sketch", pictures, sketches),
-                               ("sketches without a picture", sketches, pictures)):
+    for what, ours, theirs in (("sketch", pictures, sketches), ("picture", sketches, pictures)):
         alone = [path for name, path in ours.items() if name not in theirs]
-        if alone: notes.append(f"{len(alone)} {what} are left out: {some_of(alone)}")
+        if alone: notes.append(f"{len(alone)} left out, no {what}: {some_of(alone)}")
     drawing = {pictures[name]: f"{wanted[0]}/{sketches[name]}" for name in both}
     return Source(root, list(drawing), drawing=drawing.get, notes=notes)
 
@@ -235,7 +234,8 @@ def _spair71k(root: Path, part: str, wanted: tuple) -> Source:
     images = base / "JPEGImages"
     there = {f"{c}/{n}" for c in {m[3] for _, m in pairs} for n in _names_in(images / c)}
     lost = [n for n in names if n not in there]
-    missing = [f"{len(lost)} pictures of {part} are missing, such as {lost[0]}"] if lost else []
+    missing = [f"{counted(len(lost), 'picture')} of {part} missing, such as "
+               f"{lost[0]}"] if lost else []
     return Source(images, [n for n in names if n in there], found=len(pairs),
                   missing=missing, pairs=[folder / n for n, _ in pairs])
 
@@ -386,7 +386,7 @@ def open_dataset(
     listed = Listing(source.paths)
     source.paths = Listing(path for path in listed
                            if len(tenths) == 10 or _tenth(source.unit(path)) in tenths)
-    if not len(listed): raise UserError(f"--root {root}: {NO_PICTURES}")
+    if not len(listed): raise no_pictures("--root", root, source.notes)
     if not len(source.paths):
         raise UserError(f"--root {root}: none of its {len(listed)} pictures falls into split "
                         f"{split!r}; add more")
@@ -430,7 +430,7 @@ def check_dataset(name: str, root: Path | None = None) -> dict:   # `name`: as o
         missing, notes = missing + source.missing, notes + source.notes
         bad |= _unreadable(source)
     if not any(p["found"] for p in parts.values()):
-        raise failures[0] if failures else UserError(f"--root {root}: {NO_PICTURES}")
+        raise failures[0] if failures else no_pictures("--root", root, notes)
     missing += [str(e) for e in failures]
     return dict(name=name, root=str(root), parts=parts, missing=missing, notes=notes,
                 unreadable=bad, ok=not bad and not missing)

@@ -56,7 +56,7 @@ def _labels(dataset) -> dict:
 # %% ../../nbs/data/pairs.ipynb #d9271e45
 class CrossReference:
     "Sketches with references of other pictures; the truth only for generated characters."
-    prefix = ""      # of its metrics' names
+    prefix, sample = "", None   # of its metrics' names; of `drawn_from`, where files were drawn
     def __init__(self, dataset, n: int, seed: int = 0):
         self.dataset, self.n, self.labels = dataset, n, _labels(dataset)
         self.known = getattr(dataset, "name", "") in STYLES
@@ -101,7 +101,7 @@ class Posed:
 # %% ../../nbs/data/pairs.ipynb #7d6b9846
 class SelfReference:
     "Sketches with their own picture as reference, recoloured and bent: truth and warp are known."
-    prefix = "self_"
+    prefix, sample = "self_", None
     def __init__(self, dataset, n: int, seed: int = 0, padding: str = "border"):   # a preset's
         self.dataset, self.n, self.seed, self.labels = dataset, n, seed, _labels(dataset)
         self.config = DataConfig(padding=padding)
@@ -195,7 +195,7 @@ def match_folders(
 # %% ../../nbs/data/pairs.ipynb #3a77b5f7
 class FolderPairs:
     "Sketches and references from files, with the true answers where there are some."
-    prefix, labels = "", {}
+    prefix, labels, sample = "", {}, None
     def __init__(self, rows: list, size: int):
         self.rows, self.size, self.n = rows, size, len(rows)
         self.truths = _truths(rows, size) if rows[0][2] else None
@@ -241,7 +241,7 @@ def letterboxed(
 # %% ../../nbs/data/pairs.ipynb #28463c38
 class Keypoints:
     "Pairs of photographs with corresponding points."
-    prefix, labels = "", {}
+    prefix, labels, sample = "", {}, None
     def __init__(self, pairs: list, size: int):   # of `datasets.KeypointPair`; pixels
         self.pairs, self.size, self.n = pairs, size, len(pairs)
 
@@ -304,8 +304,8 @@ def open_sources(
             raise UserError("--sketches needs --references DIR (without a true answer), "
                             "--truths DIR (the pictures of the sketches), or both")
         rows = match_folders(sketches, references, truths)
-        rows = [rows[i] for i in drawn_from(len(rows), n, "sketches")]
-        return _from_folders(rows, size, skip_bad, padding)
+        drawn = [rows[i] for i in drawn_from(len(rows), n, "sketches")]
+        return _sampled(_from_folders(drawn, size, skip_bad, padding), n, len(rows))
     if references or truths: raise UserError("--references and --truths need --sketches DIR")
     n_drawn = TEST_PICTURES.get(data.partition(":")[0])
     dataset = open_dataset(data, root, "test", size, n_drawn, strict=True)  # else it replaces files
@@ -313,11 +313,17 @@ def open_sources(
     subset = Subset(dataset, drawn_from(len(dataset), n))
     subset = Subset(subset, readable(subset, len(subset), skip_bad))
     if not (known := dataset.source.pairs):
-        return sources_of(subset, len(subset), padding=padding)
+        return _sampled(sources_of(subset, len(subset), padding=padding), n, len(dataset))
     pairs = dataset.pairs(drawn_from(len(known), n, "pairs"))
     kept = readable(Keypoints(pairs, size), len(pairs), skip_bad)
     own = SelfReference(subset, len(subset), padding=padding)
-    return [Keypoints([pairs[i] for i in kept], size), own]
+    return _sampled([Keypoints([pairs[i] for i in kept], size), own], n, len(known))
+
+
+def _sampled(sources: list, n: int, of: int) -> list:
+    "The sources; the first says what `drawn_from` drew for it."
+    if n < of: sources[0].sample = dict(n=n, of=of, seed=0)
+    return sources
 
 
 def _from_folders(rows: list, size: int, skip_bad: bool, padding: str) -> list:

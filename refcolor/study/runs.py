@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROBE_STEPS', 'PROBE_PAIRS', 'row_learner', 'train_row', 'six_digits', 'training_probe', 'untaught', 'judging_probe',
-           'row_probe', 'same_probe', 'run_row', 'run_rows', 'restamp', 'recheck_row', 'recheck']
+           'row_probe', 'same_probe', 'run_row', 'run_rows', 'restamp', 'needs_recheck', 'recheck_row', 'recheck']
 
 # %% ../../nbs/study/runs.ipynb #5801ef6c
 import contextlib
@@ -210,22 +210,38 @@ def run_rows(
 # %% ../../nbs/study/runs.ipynb #9e8424d9
 def restamp(
     path: Path,      # of a result
-    result: dict,    # of `core.load_result`, stale
+    result: dict,    # of `core.load_result`; stale, or probed on another processor
     probe_again,     # () -> its probe today
     roots: tuple,    # of `core.code_digest`
 ) -> str:            # what became of it
     "Stamp a result with today's digest, if a probe finds nothing different."
     probe = result.get("probe")
     if not probe: return "without a probe: --again runs them anew"
+    if not result["stale"]:        # the code is its own: so is what it computes here
+        kept = {k: v for k, v in result.items() if k not in ("stale", "status")}
+        _write_result(path, kept | {"probe": probe_again()})
+        return "current, and probed on this processor now"
     if probe["processor"] != processor():
-        return f"probed on another processor, {probe['processor']}: recheck there, or use --again"
+        return (f"probed on another processor, {probe['processor']}: --recheck there, or here "
+                "with the code that they are current with, or --again")
     if not same_probe(probe, probe_again()): return "different today: --again runs them anew"
     stamp = {"modules": list(roots), "digest": code_digest(*roots),
              "measured_with": result.get("measured_with", result["digest"])}
-    kept = {k: v for k, v in result.items() if k not in ("stale", "status")} | stamp
-    text = json.dumps(kept, indent=1, sort_keys=True) + "\n"
-    write_atomically(path, lambda p: Path(p).write_text(text, encoding="utf-8"))
+    _write_result(path, {k: v for k, v in result.items() if k not in ("stale", "status")} | stamp)
     return "as they were, and current again"
+
+
+def needs_recheck(
+    result: dict | None,    # of `core.load_result`
+) -> bool:
+    "Whether a result is stale, or could not be rechecked on this processor once it is."
+    if not result: return False
+    return result["stale"] or result.get("probe", {}).get("processor") != processor()
+
+
+def _write_result(path: Path, result: dict):
+    text = json.dumps(result, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda p: Path(p).write_text(text, encoding="utf-8"))
 
 
 def recheck_row(
@@ -252,9 +268,9 @@ def recheck(
     names: list, seeds: int,    # of `ROWS`, each with seeds 0 … seeds − 1
     tell=print,      # called with a line of text
 ) -> dict:           # what was said -> files
-    "Probe every stale row again; what computes what it did is current, and the others are named."
+    "Probe every stale row, or one of another processor, again; say what became of each."
     todo = [(study, *row) for study in studies for row in study.row_seeds(names, seeds)
-            if (r := study.load(*row)) and r["stale"]]
+            if needs_recheck(study.load(*row))]
     found, opened = defaultdict(list), {}
     for study, name, seed in progress(todo, "probing"):
         found[recheck_row(study, name, seed, opened)].append(study.path(name, seed).stem)

@@ -36,7 +36,7 @@ from ..generator import Generator, load_generator, load_preset, save_generator
 from ..show import image_rows, save_figure
 from .rows import (ALIGNMENT_ON, CURVE, EXPERIMENTS, ROWS, TABLE1_DATA, Study,
                                  ValidationCurve, judged_sources, open_study, row_status)
-from .runs import PROBE_PAIRS, recheck, restamp, run_rows, six_digits
+from .runs import PROBE_PAIRS, needs_recheck, recheck, restamp, run_rows, six_digits
 from .tables import (ALIGNMENT, across_rows, draw_rows, headline, markdown_table,
                                    strips, table_of)
 from ..train import Learner
@@ -283,7 +283,7 @@ def recheck_weights(folder: Path) -> str:
     "Judge the shipped weights on a few pairs again; as before: their result is current."
     path = folder / "result.json"
     result, said = load_result(path), "current"
-    if result["stale"]:
+    if needs_recheck(result):
         said = restamp(path, result, lambda: weights_probe(load_generator(folder)), SHIP_ROOTS)
         card = model_card(load_result(path))
         write_atomically(folder / "README.md", lambda p: Path(p).write_text(card, "utf-8"))
