@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QUALITY', 'demo_pictures', 'loss_curves', 'is_folder', 'is_demo', 'run_demo', 'preset_of', 'run_train',
            'keeps_its_size', 'save_picture', 'layers_at', 'check_targets', 'hints_of', 'is_flat', 'save_flats',
-           'run_colorize', 'jobs', 'run_list', 'run_fetch', 'run_check', 'run_show']
+           'said_palette', 'run_colorize', 'jobs', 'run_list', 'run_fetch', 'run_check', 'run_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
 import io
@@ -301,6 +301,14 @@ def save_flats(
     return result
 
 
+def said_palette(facts: dict, pictures: int) -> list:   # facts of `save_flats`
+    "What --json names of the palette; what is used of it is said."
+    palette = [f | {"share": round(f["share"] / pictures, 4)} for f in facts.values()]
+    used = [f"{f['colour']} {f['share']:.1%}" for f in palette if f["regions"]]
+    if used: say(f"palette: {', '.join(used)}")
+    return palette
+
+
 def run_colorize(args) -> dict:
     "Colour a sketch, or a folder of them, with one reference or several."
     todo, folder = jobs(args.sketch, args.reference, args.out), os.path.isdir(args.sketch)
@@ -337,11 +345,7 @@ def run_colorize(args) -> dict:
     which = f"{generator.preset.name}, {weights}" + ("" if args.weights else " (the default)")
     said = {"out": str(args.out), "weights": str(weights)}
     if args.layers: said["layers"] = str(args.layers)
-    if flat:
-        n = max(1, len(left) - len(failed))
-        said["palette"] = [f | {"share": round(f["share"] / n, 4)} for f in facts.values()]
-        used = [f"{f['colour']} {f['share']:.1%}" for f in said["palette"] if f["regions"]]
-        say(f"palette: {', '.join(used) or 'none of its colours is used'}")
+    if flat: said["palette"] = said_palette(facts, len(left) - len(failed))
     if not folder:
         say(f"wrote {args.out} ({result.width}×{result.height}), weights: {which}")
         return said | {"size": list(result.size)}

@@ -6,23 +6,22 @@
 __all__ = ['palette_from', 'palette_of_all', 'Flats', 'hex_of', 'paint_regions', 'line_layer', 'layers_of', 'write_ora',
            'save_layers']
 
-# %% ../../nbs/app/layers.ipynb #a55c22b0
+# %% ../../nbs/app/layers.ipynb #04af0b36
 import xml.etree.ElementTree as ET
 import zipfile
 from argparse import ArgumentTypeError
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops
 
-from .arguments import colour
+from .arguments import MOST_COLOURS, colour
 from ..core import UserError, write_atomically
 from ..flats import assign, background, palette_of, regions, segment
 from ..framing import View
 
-# %% ../../nbs/app/layers.ipynb #689155b7
+# %% ../../nbs/app/layers.ipynb #e961459f
 def palette_from(
     colours,         # of them: "#rrggbb", or (red, green, blue) from 0 to 255
 ) -> np.ndarray:     # uint8 (k, 3), each once
@@ -34,8 +33,11 @@ def palette_from(
         if len(rgb) != 3 or not all(0 <= v <= 255 for v in rgb):
             raise UserError(f"palette: {c!r} is no colour; give #rrggbb, such as #ffcc99")
         found.append(rgb)
+    found = list(dict.fromkeys(found))
     if not found: raise UserError("palette: there is no colour in it")
-    return np.array(list(dict.fromkeys(found)), np.uint8)
+    if len(found) > MOST_COLOURS:
+        raise UserError(f"palette: {len(found)} colours, more than {MOST_COLOURS}")
+    return np.array(found, np.uint8)
 
 
 def palette_of_all(
@@ -49,7 +51,7 @@ def palette_of_all(
     for picture, size in zip(pictures, sizes):
         row.paste(picture.resize(size, Image.Resampling.NEAREST), (left, 0))
         left += size[0]
-    return palette_of(row, 12 * len(pictures))
+    return palette_of(row, min(12 * len(pictures), MOST_COLOURS))
 
 # %% ../../nbs/app/layers.ipynb #75ff52b5
 class Flats(NamedTuple):
