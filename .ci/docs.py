@@ -1,12 +1,17 @@
-"""A hook of mkdocs: one page per module, made from signatures, docstrings and docments."""
+"""Hooks of mkdocs: a page per module, made from signatures and docments; notebooks as pages to read."""
+import ast
+import html
 import importlib
 import inspect
 import posixpath
 import re
 from configparser import ConfigParser
 from pathlib import Path
+from tempfile import mkdtemp
 
+import nbformat
 from fastcore.docments import docments
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +52,9 @@ def page(name: str) -> str:
     "The API of one module as markdown."
     module = importlib.import_module(f"refcolor.{name}")
     lines = [f"# refcolor.{name}", "", f"Explained in [{MODULES[name]}](../{MODULES[name]}.ipynb).", ""]
-    for name in module.__all__:
+    # first what people came for: the function of the module's own name, then functions and classes, then constants
+    own = module.__name__.rpartition(".")[2]
+    for name in sorted(module.__all__, key=lambda n: (n != own, not callable(getattr(module, n)))):
         thing = getattr(module, name)
         lines += [f"## {name}", ""]
         if inspect.isfunction(thing) or inspect.isclass(thing):
@@ -60,14 +67,108 @@ def page(name: str) -> str:
 
 def on_files(files, config):
     for name in MODULES: files.append(File.generated(config, f"api/{name}.md", content=page(name)))
+    files.append(File.generated(config, "assets/site.css", content=(ROOT / ".ci" / "site.css").read_text(encoding="utf-8")))
     return files
 
 
 def on_config(config):
+    config.extra_css.append("assets/site.css")
     wings = {}
     for name in MODULES: wings.setdefault(name.rpartition(".")[0] or "method", []).append({name: f"api/{name}.md"})
     config.nav.append({"Reference": [{wing: pages} for wing, pages in wings.items()]})
     return config
+
+
+# Notebooks. A page is made from a copy in which formulas are MathML, directives are gone, and cells are marked.
+
+MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$(?![\s$])([^$\n]*?[^$\s\\])\$", re.S)
+WIDGET = "application/vnd.jupyter.widget-view+json"
+LIVE = '<p class="live">This can be moved: open the lesson in JupyterLab (<code>make lab</code>). Above is how it starts.</p>'
+
+
+def mathml(text: str) -> str:
+    "Markdown with its formulas as MathML, which browsers draw by themselves; code stays as it is."
+    def formula(match):
+        code, block, inline = match.groups()
+        if code: return code
+        if inline: return convert(inline)
+        tag = re.search(r"\\tag\{(.+?)\}", block)
+        number = f"<span>({tag[1]})</span>" if tag else ""
+        block = re.sub(r"\\tag\{.+?\}", "", block).strip()
+        return f'<div class="equation">{convert(block, display="block")}{number}</div>'
+    return MATH.sub(formula, text)
+
+
+def folded(source: str) -> str:
+    "What a cell is called that a reader may skip: of imports alone, or of tests alone; else nothing."
+    try: body = ast.parse(source).body
+    except SyntaxError: return ""                                    # a shell command
+    def is_test(node):
+        if isinstance(node, ast.Assert): return True
+        call = node.value if isinstance(node, ast.Expr) else None
+        return isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith("test_")
+    if body and all(isinstance(n, ast.Import | ast.ImportFrom) for n in body): return "imports"
+    return "tests" if body and all(map(is_test, body)) else ""
+
+
+def _words(text: str) -> str:
+    "The first sentence of some markdown, as a description of the picture below it."
+    text = re.sub(r"\$[^$]*\$|<[^>]+>|!\[|\]\([^)]*\)|[*_`#|>\[]", " ", text)
+    text = re.sub(r"\s+", " ", text).strip()
+    return html.escape(re.split(r"(?<=[.?!:]) ", text)[0][:160], quote=True)
+
+
+def readable(path: Path) -> tuple:    # of a notebook, {cell id: words}
+    "A copy of a notebook for the site, and what its pictures show."
+    nb, said, shown = nbformat.read(path, 4), path.stem, {}
+    for c in nb.cells:
+        if c.cell_type == "markdown":
+            said = _words(re.sub(r"^#+ .*$", "", c.source, flags=re.M)) or _words(c.source) or said
+            c.source = mathml(c.source)
+            continue
+        c.source = re.sub(r"^#\s?\|.*\n?", "", c.source, flags=re.M).lstrip("\n")
+        c.metadata.tags = [f"fold-{fold}"] if (fold := folded(c.source)) else []
+        if not c.source: c.metadata.tags = ["empty"]
+        shown[c.id] = said
+        for o in c.get("outputs", ()):
+            data = o.get("data", {})
+            if WIDGET in data: o.data = {"text/html": LIVE}
+            elif "text/markdown" in data: data["text/markdown"] = mathml(data["text/markdown"])
+    return nb, shown
+
+
+_copies, _shown = Path(mkdtemp()), {}
+
+
+def on_pre_page(page, config, files):
+    "Render the copy in place of the notebook."
+    if not page.file.src_uri.endswith(".ipynb"): return page
+    path = Path(page.file.abs_src_path)
+    nb, _shown[path] = readable(path)
+    copy = _copies / page.file.src_uri
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, copy)
+    page.file.abs_src_path = str(copy)
+    return page
+
+
+def on_page_content(content, page, config, files):
+    "Fold cells, describe pictures, let tables scroll; the page offers the notebook itself for download."
+    tables = re.sub(r"<table.*?</table>", r'<div class="table">\g<0></div>', content, flags=re.S)
+    if not page.file.src_uri.endswith(".ipynb"): return tables
+    path, content = NBS / page.file.src_uri, tables
+    page.file.abs_src_path = str(path)
+    content = re.sub(r"<script[^>]*>(?:(?!</script>).)*mermaid.*?</script>", "", content, flags=re.S)
+    head, *parts = re.split(r'(?=<div[^>]*class="jp-Cell )', content)
+    for i, part in enumerate(parts):
+        cell = re.search(r'id="cell-id=([^"]+)"', part)
+        words = _shown[path].get(cell[1] if cell else "", "")
+        if "celltag_empty" in part[:400]: parts[i] = ""; continue
+        if fold := re.search(r"celltag_fold-(\w+)", part[:400]):
+            part = re.sub(r'<div class="highlight-ipynb.*?</pre>\s*</div>',
+                          rf'<details class="fold"><summary>{fold[1]}</summary>\g<0></details>', part, count=1, flags=re.S)
+        parts[i] = part.replace('alt="No description has been provided for this image"', f'alt="{words or path.stem}"')
+    return head + "".join(parts)
 
 
 def on_post_page(output, page, config):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['paper_of', 'ink_of', 'extract_lines', 'is_line_art', 'cell_at', 'part_around', 'colour_around', 'hint_mask',
-           'lines_of', 'figure_colours', 'full_size', 'colorize', 'flat_colours', 'default_weights']
+           'lines_of', 'page_colours', 'full_size', 'colorize', 'flat_colours', 'default_weights']
 
 # %% ../nbs/14_colorize.ipynb #77e5ee1e
 from argparse import ArgumentTypeError
@@ -200,29 +200,40 @@ def lines_of(
     return lines
 
 
-def figure_colours(
-    fake: Tensor,        # the network's picture (3, s, s) in [-1, 1]
-    lines: Image.Image,  # the drawing at its own size, mode L
-    view: View,          # what the network saw of it
-) -> Image.Image:        # RGB, of the size of `view.figure`
-    "Bring what the network painted to the size of the figure, without its ink."
-    left, top, right, bottom = view.box
-    inside, seen = (slice(None), slice(top, bottom), slice(left, right)), to_tensor(view.square)[0]
-    return colour_between_lines(fake[inside], seen[inside], lines.crop(view.figure))
+def _ink_box(lines: Image.Image, view: View) -> tuple:   # a box of the lines
+    "What the outermost lines enclose; those that reach the sheet's edge part it, like a horizon."
+    low = np.maximum(view.figure[:2], view.sheet[:2])
+    high = np.minimum(view.figure[2:], view.sheet[2:])
+    ink = lines.crop((*low, *high)).point([255 * (v < 230) for v in range(256)])
+    box = low[[0, 1, 0, 1]] + (ink.getbbox() or (0, 0, 0, 0))
+    left, top, right, bottom = abs(box - view.sheet) <= 0.02 * max(high - low)
+    if left and right: box[1::2] = low[1], high[1]
+    if top and bottom: box[::2] = low[0], high[0]
+    return tuple(box.tolist())
 
 
-def full_size(
+def page_colours(
     fake: Tensor,        # the network's picture (3, s, s) in [-1, 1]
     lines: Image.Image,  # the drawing at its own size, mode L
     view: View,          # what the network saw of it
 ) -> Image.Image:        # RGB, of the drawing's size
-    "Bring what the network painted under the lines of the drawing, and back into its sheet."
-    colours, page = figure_colours(fake, lines, view), Image.new("RGB", lines.size, "white")
-    paper = np.median(np.concatenate(edges_of(colours)), 0)
+    "Bring what the network painted into the sheet of the drawing, at its size, without ink."
+    left, top, right, bottom = view.box
+    inside, seen = (slice(None), slice(top, bottom), slice(left, right)), to_tensor(view.square)[0]
+    colour = colour_between_lines(fake[inside], seen[inside], lines.crop(view.figure))
+    page, box = Image.new("RGB", lines.size, "white"), view.figure
+    paper = np.median(np.concatenate(edges_of(colour)), 0)
     # around the figure its background goes on; a breath of a tint is none
     if paper.min() < 230: page.paste(tuple(paper.astype(int).tolist()), view.sheet)
-    page.paste(colours, view.figure)
-    return ImageChops.multiply(page, lines.convert("RGB"))
+    else: box = _ink_box(lines, view)        # no colour runs out of an open drawing
+    shown = [v - view.figure[k % 2] for k, v in enumerate(box)]
+    page.paste(colour.crop(shown), box[:2])
+    return page
+
+
+def full_size(fake: Tensor, lines: Image.Image, view: View) -> Image.Image:   # (3, s, s)
+    "What `page_colours` brings back, with the drawing's ink on it."
+    return ImageChops.multiply(page_colours(fake, lines, view), lines.convert("RGB"))
 
 # %% ../nbs/14_colorize.ipynb #10c67642
 def colorize(
@@ -257,7 +268,7 @@ def _flats(fake, pictures: list, views: list, paints: dict, palette) -> Flats:
     (lines, *references), (here, *there) = pictures, views
     if palette is None:
         palette = palette_of_all([p.crop(view.figure) for p, view in zip(references, there)])
-    flats = Flats.of(figure_colours(fake, lines, here), lines, here, palette)
+    flats = Flats.of(page_colours(fake, lines, here), lines, here, palette)
     if not paints: return flats
     w = lines.width
     flats, on_line = paint_regions(flats, [(*divmod(cell_at(x, y, *lines.size), w)[::-1], paint)

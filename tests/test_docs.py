@@ -1,25 +1,36 @@
-"""The documentation site builds without a warning, and none of its links is broken."""
+"""The documentation site builds without a warning, none of its links is broken, and its pages read as in JupyterLab."""
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_site_builds_and_its_links_hold(tmp_path):
-    site = tmp_path / "site"
+CODE = r'<(script|style|pre|code)\b.*?</\1>|<div[^>]*class="clipboard-copy-txt".*?</div>'
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    site = tmp_path_factory.mktemp("docs") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", site]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return site
+
+
+def test_its_links_hold(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 30                                # a page per notebook and a page per module
     broken = []
     for page in pages:
         text = page.read_text(encoding="utf-8")
         # code is no page: as it is shown, and as the copy button holds it
-        text = re.sub(r'<(script|style|pre|code)\b.*?</\1>|<div[^>]*class="clipboard-copy-txt".*?</div>', "", text, flags=re.S)
+        text = re.sub(CODE, "", text, flags=re.S)
         for link in re.findall(r'(?:href|src)="([^"]+)"', text):
             parts = urlparse(link)
             if parts.scheme or parts.netloc or not parts.path or page.name == "404.html": continue
@@ -27,3 +38,39 @@ def test_the_site_builds_and_its_links_hold(tmp_path):
             if target.is_dir(): target /= "index.html"
             if not target.exists(): broken.append(f"{page.relative_to(site)}: {link}")
     assert not broken, broken[:10]
+
+
+def lessons(site): return {p.stem: (site / p.stem / "index.html").read_text(encoding="utf-8") for p in sorted((ROOT / "nbs").glob("[01]*.ipynb"))}
+
+
+def test_formulas_are_drawn_and_nothing_of_the_notebook_s_machinery_is_left(site):
+    pages = lessons(site)
+    assert len(pages) == 17 and sum(page.count("<math") for page in pages.values()) > 100
+    for name, page in pages.items():
+        text = re.sub(r"<[^>]+>", "", re.sub(CODE, "", page, flags=re.S))
+        assert "$$" not in text and not re.search(r"\$\\?[A-Za-z\\][^$\n]{0,80}\$", text), name
+        assert not re.search(r"#\s?\|\s?(export|exercise|hide|default_exp)", page), name
+        assert "No description has been provided" not in page and not re.search(r"<img(?![^>]*\balt=)", page), name
+        assert "mermaid.esm" not in page and not re.search(r'(?:src|href)="https?://[^"]*(?:cdn|unpkg|jsdelivr)', page), name
+    css = (site / "assets" / "site.css").read_text(encoding="utf-8")
+    assert re.search(r"\.jp-InputPrompt.*display: none !important", css, re.S) and all("assets/site.css" in page for page in pages.values())
+    assert '<summary>imports</summary>' in pages["06_scft"] and "open the lesson in JupyterLab" in pages["06_scft"]
+
+
+def test_a_formula_in_code_stays_and_a_price_is_no_formula():
+    from importlib.util import module_from_spec, spec_from_file_location
+    docs = module_from_spec(spec := spec_from_file_location("docs_hook", ROOT / ".ci" / "docs.py"))
+    spec.loader.exec_module(docs)
+    assert docs.mathml("`$x$` costs $5 or 6 $") == "`$x$` costs $5 or 6 $"
+    assert "<msub>" in docs.mathml("the $v_s$ of") and "(6)</span>" in docs.mathml(r"$$a = b \tag{6}$$")
+    assert [docs.folded(s) for s in ("import os", "assert a\ntest_eq(a, b)", "a = f()\nassert a", "!ls")] == ["imports", "tests", "", ""]
+
+
+def test_search_finds_how_to_install_on_the_first_page(site):
+    found = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    assert any("install" in d["text"].lower() for d in found if d["location"].split("#")[0] == "")
+
+
+def test_a_page_of_the_reference_begins_with_what_people_came_for(site):
+    page = (site / "api" / "colorize" / "index.html").read_text(encoding="utf-8")
+    assert re.search(r"<h2[^>]*>(\w+)", page)[1] == "colorize"

@@ -125,6 +125,44 @@ def test_a_coloured_background_goes_on_over_the_sheet():
     assert (result[:55] == 255).all() and (result[80, 80] == (0, 0, 255)).all()
 
 
+def test_no_colour_runs_out_of_a_drawing_and_none_is_missing_at_a_frame(monkeypatch, tight):
+    "Below a shirt on a sheet there is paper, to the last pixel; beside a frame the shirt is blue, to the last row."
+    for picture in (LINE, LINE.crop((0, 0, 240, 232))):              # closed, and open as if cut out
+        below = pixels(colorize(on_sheet(picture), COLOUR))[120 + picture.height + 1:]
+        assert (below == 255).all()
+    def at_the_frame():
+        result = apart(colorize(with_frame(LINE, width=5), COLOUR), COLOUR)[:234]
+        return np.quantile(result[222:, 50:190].mean(-1), 0.95)
+    assert (good := at_the_frame()) < 60
+    monkeypatch.setattr("refcolor.framing.BEYOND", 0)
+    assert at_the_frame() > 2 * good, "the network knows where a shirt ends"
+
+
+def test_colours_reach_the_edge_where_a_line_parts_the_sheet():
+    "Below a horizon there is ground, not paper, however low the last line is."
+    import torch
+    from refcolor.colorize import full_size, lines_of
+    from refcolor.framing import View
+    scene = Image.new("RGB", (300, 300), "white")
+    ImageDraw.Draw(scene).line((0, 200, 300, 190), "black", 3)
+    lines, ground = lines_of(scene), torch.ones(3, 96, 96)
+    ground[:2, 66:] = -1
+    assert (pixels(full_size(ground, lines, View.of(lines, 96)))[230:] == (0, 0, 255)).all()
+
+
+def torn(picture, width=5):
+    "A frame with gaps."
+    picture = with_frame(picture, width=width)
+    w, h = picture.size
+    for box in ((w // 5, 0, w // 3, width), (0, h // 2, width, h // 2 + h // 5), (w - width, 20, w, 50), (w // 2, h - width, w - w // 4, h)):
+        picture.paste("white", box)
+    return picture
+
+
+def askew(picture):
+    return with_frame(on_sheet(picture, (560, 560), (40, 40)), width=16).rotate(1, Image.Resampling.BICUBIC, fillcolor="black").crop((40, 40, 520, 520))
+
+
 def test_a_hint_means_the_picture_as_drawn():
     "On a large sheet, beside a reference with margins, a hint does what it does in the tight crops."
     def moved(hint, at, size): return [((v + 1) * 120 + a) / size * 2 - 1 for v, a in zip(hint, at)]
@@ -153,9 +191,18 @@ FIGURE = (150, 145, 331, 359)      # of LINE at (120, 120)
     (on_sheet(COLOUR, (800, 240), (300, 0), "black"), (300, 0, 540, 240), (300, 0, 540, 240)),                       # bars
     (LINE, (0, 0, 240, 240), (0, 0, 240, 240)),
     (with_frame(LINE), (3, 3, 237, 237), (3, 3, 237, 237)),
+    (with_frame(LINE, ink=(128,) * 3), (3, 3, 237, 237), (3, 3, 237, 237)),
+    (torn(on_sheet(LINE)), FIGURE, (5, 5, 475, 475)),
+    (torn(LINE), (5, 5, 235, 235), (5, 5, 235, 235)),
+    (with_frame(on_sheet(with_frame(on_sheet(LINE), width=5), (500, 500), (10, 10)), width=5), (160, 155, 341, 369), (15, 15, 485, 485)),
+    (askew(on_sheet(LINE)), FIGURE, (0, 0, 480, 480)),
+    (with_frame(on_sheet(LINE, at=(300, 260)), "lt", 9), (339, 285, 480, 480), (9, 9, 480, 480)),
+    (on_sheet(LINE, at=(-100, 265)), (0, 290, 111, 480), (0, 0, 480, 480)),
+    (on_sheet(with_frame(COLOUR, ink="grey", width=9), (340, 340), (70, 30)), (79, 39, 301, 261), (79, 39, 301, 261)),
+    (with_frame(LINE, "b", 3, "grey").crop((0, 0, 240, 240)), (0, 0, 240, 237), (0, 0, 240, 237)),
     (Image.new("RGB", (50, 70), "red"), (0, 0, 50, 70), (0, 0, 50, 70)),
     (Image.linear_gradient("L").convert("RGB"), (0, 0, 256, 256), (0, 0, 256, 256)),
-], ids=range(14))
+], ids=range(23))
 def test_what_is_drawn_is_found(picture, figure, sheet):
     found, paper = drawn_in(picture)
     size = max(figure[2] - figure[0], figure[3] - figure[1])

@@ -53,7 +53,7 @@ def palette_of_all(
         left += size[0]
     return palette_of(row, min(12 * len(pictures), MOST_COLOURS))
 
-# %% ../../nbs/app/layers.ipynb #75ff52b5
+# %% ../../nbs/app/layers.ipynb #caac7032
 class Flats(NamedTuple):
     "A drawing's flat colours, for each pixel of its sheet."
     lines: Image.Image     # mode L, ink dark on 255
@@ -64,14 +64,15 @@ class Flats(NamedTuple):
 
     @classmethod
     def of(cls,
-           colours: Image.Image,  # without ink, mode RGB: of the figure
+           colours: Image.Image,  # of the whole sheet, without ink, mode RGB
            lines: Image.Image,    # the drawing, mode L
            view: View,            # where in the drawing the figure is
            palette: np.ndarray,   # uint8 (k, 3)
           ):
         "Give each pixel a colour of the palette."
         segments = segment(lines.crop(view.figure))
-        index, white = assign(colours, segments, palette), [[255, 255, 255]]
+        colours, white = colours.crop(view.figure), [[255, 255, 255]]
+        index = assign(colours, segments, palette)
         if palette.min(1).max() >= 230: clear = background(index, palette, segments)
         else:                                       # paper is seen, though it is no paint
             seen = np.concatenate([palette, np.array(white, np.uint8)])

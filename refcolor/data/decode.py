@@ -218,6 +218,18 @@ def _depths(image: Image.Image, colour: np.ndarray) -> tuple | None:
     return inside and (*inside[:2], image.width - inside[2], image.height - inside[3])
 
 
+def _frame(grey: np.ndarray) -> np.ndarray:   # pixels at the left, top, right, bottom
+    "How thick a scan's dark frame is; it may be torn, askew, or on some sides only."
+    dark = grey < 0.7 * np.median(grey)
+    across, down = dark.mean(0), dark.mean(1)
+    sides = [s[:max(4, len(s) // 12)] for s in (across, down, across[::-1], down[::-1])]
+    clear = [s.min() + 0.02 for s in sides]                         # lines may cross
+    full = np.array([s.max() - c for s, c in zip(sides, clear)])
+    sure = full > (0.4 if (full > 0.4).sum() > 2 else 0.85)         # a ground line is no frame
+    ends = [s.argmax() + np.argmax(s[s.argmax():] <= c) for s, c in zip(sides, clear)]
+    return (np.array(ends) + 1) * sure                              # what lies between is mixed
+
+
 def drawn_in(
     picture: Image.Image,
 ) -> tuple:                # two boxes (left, top, right, bottom): the figure, and its sheet
@@ -226,7 +238,7 @@ def drawn_in(
     w, h = (max(1, round(side * shrink)) for side in picture.size)
     small = picture.convert("RGB").resize((w, h), Image.Resampling.BOX)
     # inward is more: left, top, -right, -bottom
-    figure = sheet = np.array([0, 0, -w, -h])
+    figure = sheet = np.array([0, 0, -w, -h]) + _frame(np.asarray(small.convert("L")))
     last, first = np.full((4, 3), 999.), True
     def length(box): return max(-box[2:] - box[:2])
     while True:
@@ -237,8 +249,7 @@ def drawn_in(
         depth = np.diagonal(depths)
         alike = _near(colours[:, None], colours) & (depth > 0) | _near(colours[:, None], last)
         thin = depth < np.array(part.size * 2) / 20
-        edge = first & thin & (colours.max(1) < 100)             # a scanner's, on one side
-        layer = (depth > 0) & ~_near(colours, last) & ((alike.sum(1) > 1) | edge)
+        layer = (depth > 0) & ~_near(colours, last) & (alike.sum(1) > 1)
         beyond = edges_of(small.crop(abs(figure + depth * layer).tolist()))
         beyond = [_near(edge, colour).mean() for edge, colour in zip(beyond, colours)]
         goes_on = np.array([np.median(np.compress(a, beyond)) > 0.1 if a.any() else False
