@@ -234,7 +234,7 @@ def score(
 BASELINES = ("constant", "copy", "flow")   # prefixes of their metrics' names
 
 
-def _measure(generator, pairs: Pairs, source, extractor, lpips, flow) -> tuple:
+def _measure(generator, pairs: Pairs, source, extractor, lpips, flow, flat) -> tuple:
     "Numbers and features of one batch, as numpy arrays."
     device = next(generator.parameters()).device
     fake, logits = generator(pairs.sketch.to(device), pairs.reference.to(device))
@@ -248,6 +248,7 @@ def _measure(generator, pairs: Pairs, source, extractor, lpips, flow) -> tuple:
                "copy_": (pairs.reference, own)}
     if flow and pairs.truth is not None and pairs.grid is None:     # of another picture
         guesses["flow_"] = registered(pairs.sketch, pairs.reference), None
+    if flat: guesses["flat_"] = flat(fake, pairs.sketch, pairs.reference), None
     values = {}
     for guess, answer in guesses.items():
         for name, v in score(*answer, pairs, source.labels, lpips).items():
@@ -269,6 +270,7 @@ def measure(
     lpips=None,       # of `lpips_network`
     batch: int = 16,
     flow: bool = False,   # `registered` as a baseline, too: 25 ms a pair at 64², 80 ms at 128²
+    flat=None,        # `flats.flat_pictures`: judge the flats of the outputs, too
 ) -> tuple:       # values: metric -> (n,) or (n, p); features: crowd -> (n, d)
     "Run the generator and its baselines over all pairs of a source; raises `UserError` for NaNs."
     generator.eval()
@@ -277,7 +279,7 @@ def measure(
     starts, rows = range(0, source.n, batch), []
     for start in progress(starts[rank::world], "evaluating"):
         pairs = source.batch(list(range(start, min(start + batch, source.n))))
-        rows.append((start, *_measure(generator, pairs, source, extractor, lpips, flow)))
+        rows.append((start, *_measure(generator, pairs, source, extractor, lpips, flow, flat)))
     if world > 1:
         from accelerate.utils import gather_object
         rows = gather_object(rows)
@@ -355,11 +357,12 @@ def measure_all(
     extractor: FeatureExtractor | None = None,
     distance: str = "auto",  # of `crowd_distances`
     flow: bool = False,      # of `measure`
+    flat=None,               # of `measure`
 ) -> Evaluation:
     "Measure a generator on several sources of pairs; raises `UserError`."
     lpips, values, notes, crowds = lpips_network(), {}, {}, {}
     for source in sources:
-        new, features = measure(generator, source, extractor, lpips, flow=flow)
+        new, features = measure(generator, source, extractor, lpips, flow=flow, flat=flat)
         values |= new
         if features: crowds, notes = crowd_distances(features, extractor.name, distance)
     if not any(name.endswith("psnr") for name in values):
@@ -379,11 +382,13 @@ def evaluate(
     n: int = 128,        # pairs
     seed: int = 0,
     extractor: FeatureExtractor | None = None,   # for the distances between crowds
+    flat=None,           # `flats.flat_pictures`: judge flats, too, under flat_…
 ) -> dict:               # metric -> value; `<metric>_ci` -> (low, high)
     "Measure a generator on a data set; raises `UserError`."
     preset = getattr(generator, "preset", None)
     padding = preset.data.padding if preset else "border"
-    return measure_all(generator, sources_of(dataset, n, seed, padding), extractor, flow=True).result
+    sources = sources_of(dataset, n, seed, padding)
+    return measure_all(generator, sources, extractor, flow=True, flat=flat).result
 
 # %% ../nbs/12_evaluate.ipynb #cd8ab45e
 def compare(

@@ -131,6 +131,7 @@ def make_parser() -> Parser:
         choices=["lite0", "inception"])
     add("--distance", None, "between the crowds of outputs and true pictures; auto: both",
         default="auto", choices=["auto", "frechet", "kernel", "none"])
+    add("--flat", bool, "judge the flats of the outputs, too")
     add("--report", to_write(".html", ".htm"), "HTML file to write")
     add("--skip-bad", bool, "leave out unreadable pictures")
 

@@ -21,13 +21,14 @@ from ..data.pairs import open_sources
 from ..data.pictures import check_apart
 from ..evaluate import BASELINES, Evaluation, check_crowd, compare, measure_all
 from ..fid import feature_extractor
+from ..flats import flat_pictures
 from ..generator import load_generator
 from ..show import image_rows
 
 # %% ../../nbs/app/report.ipynb #1f4217db
 def table_rows(result: dict) -> list:
-    "What `evaluate` returned, as rows of text: metric, mean, interval, what the baselines reach."
-    measured = [b for b in BASELINES if any(f"{b}_{key}" in result for key in result)]
+    "What `evaluate` returned, as rows of text: metric, mean, interval, what baselines and flats reach."
+    measured = [b for b in (*BASELINES, "flat") if any(f"{b}_{key}" in result for key in result)]
     rows = [("metric", "mean", "95 %, over pairs", *measured)]
     number = lambda v: f"{v:.3f}" if isinstance(v, float) else ""
     of_baselines = {f"{b}_{key}" for b in measured for key in result}
@@ -202,7 +203,9 @@ def run_evaluate(args) -> dict:
     else:
         say(data_note(args.data) if not args.sketches else f"data: {args.sketches}")
         if world > 1: say(f"{world} processes share the pairs")
-    ours, *theirs = (measure_all(generator, sources[size], extractor, args.distance, flow=True)
+    flat = flat_pictures if args.flat else None
+    ours, *theirs = (measure_all(generator, sources[size], extractor, args.distance, flow=True,
+                                 flat=flat)
                      for generator, size in zip(generators, sizes))
     result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
     if sample := sources[sizes[0]][0].sample: result["sample"] = sample
