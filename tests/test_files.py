@@ -252,6 +252,31 @@ def test_dark_ink_stays(dark):
     assert not on_dark_paper(dark) and not apart(read_sketch(dark), dark).any() and not notes_of(read_sketch(dark))
 
 
+@pytest.mark.parametrize("paper, ink", [((255,) * 3, (225,) * 3), ((250, 245, 235), (225, 220, 210)), ((200,) * 3, (180,) * 3), ((255, 255, 255), (255, 255, 215)), ((40,) * 3, (60,) * 3)],
+                         ids=["pencil", "on cream", "on grey", "yellow", "grey on dark"])
+def test_faint_lines_are_lines(paper, ink):
+    "Stretched, said so, and coloured as strong ones; grain and a single fleck are no drawing."
+    faint, rng = figure((paper,) * 3, paper, ink), np.random.default_rng(0)
+    read = read_sketch(faint)
+    assert len(notes_of(read)) == 1 and "faint" in notes_of(read)[0]
+    assert apart(colorize(faint, COLOUR), colorize(LINE, COLOUR)).mean() < 8
+    blank = Image.new("RGB", (240, 240), paper)
+    blank.paste(ink, (50, 50, 52, 52))
+    grainy = np.uint8((pixels(blank) + rng.integers(-6, 7, (240, 240, 1))).clip(0, 255))
+    with pytest.raises(UserError, match="no drawing|nothing to colour"): read_sketch(Image.fromarray(grainy))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_scanner_leaves_some_of_16_bits_empty(bits, kind):
+    data = encoded(Image.fromarray(np.uint16(pixels(LINE)[..., 0] * ((2 ** bits - 1) / 255))), kind)
+    read = read_sketch(data)
+    assert apart(read, LINE).max() <= 1 and f"of {bits} bits" in notes_of(read)[0]
+    night = np.random.default_rng(0).integers(0, 2 ** bits // 4, (90, 90)).astype(np.uint16)
+    night[0, 0] = 2 ** bits - 1                        # one hot pixel
+    with pytest.raises(UserError, match="all dark"): read_sketch(encoded(Image.fromarray(night), kind))
+
+
 def test_white_on_black_is_coloured_like_black_on_white():
     assert not apart(colorize(CHALK, COLOUR), colorize(LINE, COLOUR)).any()
     assert apart(colorize(CHALK, COLOUR, clean=False), colorize(LINE, COLOUR)).mean() > 50, "--no-clean takes it as it is"
@@ -308,6 +333,15 @@ def test_palettes_with_transparency():
         assert not apart(read_picture(encoded(image, transparency=clear)), image).any()
     black = image.getpixel((104, 105))
     assert pixels(read_picture(encoded(image, transparency=black))).min() > 100
+
+
+def test_a_png_file_says_how_bright_its_numbers_are():
+    "Linear light (gAMA 1) as a viewer shows it; the usual number, none, a wild one, and that of a file that says sRGB change nothing."
+    gamma = lambda v: chunk(b"gAMA", struct.pack(">I", v))
+    linear = np.round((pixels(COLOUR) / 255) ** 2.2 * 255).astype(np.uint8)
+    assert apart(read_picture(png(gamma(100000), image=Image.fromarray(linear))), COLOUR).max() <= 8
+    for chunks in ([gamma(45455)], [gamma(1)], [gamma(0)], [chunk(b"sRGB", b"\0"), gamma(100000)]):
+        assert not apart(read_picture(png(*chunks, image=COLOUR)), COLOUR).any()
 
 
 def tiff(image, **tags): return encoded(image, "TIFF", tiffinfo={int(k[1:]): v for k, v in tags.items()})
