@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'FORMATS', 'FULL', 'MARGIN', 'FAINT', 'on_white', 'notes_of', 'add_note', 'say_once', 'read_picture',
-           'edges_of', 'drawn_in', 'varies', 'on_dark_paper', 'read_sketch', 'no_drawing']
+           'edges_of', 'drawn_in', 'varies', 'on_dark_paper', 'read_sketch', 'read_reference', 'strip_note',
+           'no_drawing']
 
 # %% ../../nbs/data/decode.ipynb #65041b6f
 import io
@@ -234,6 +235,7 @@ def _depths(image: Image.Image, colour: np.ndarray) -> tuple | None:
 
 def _frame(grey: np.ndarray) -> np.ndarray:   # pixels at the left, top, right, bottom
     "How thick a scan's dark frame is; it may be torn, askew, or on some sides only."
+    if min(grey.shape) < 48: return np.zeros(4, int)                # all would be its border
     dark = grey < 0.7 * np.median(grey)
     across, down = dark.mean(0), dark.mean(1)
     sides = [s[:max(4, len(s) // 12)] for s in (across, down, across[::-1], down[::-1])]
@@ -264,7 +266,9 @@ def drawn_in(
         alike = _near(colours[:, None], colours) & (depth > 0) | _near(colours[:, None], last)
         thin = depth < np.array(part.size * 2) / 20
         layer = (depth > 0) & ~_near(colours, last) & (alike.sum(1) > 1)
-        beyond = edges_of(small.crop(abs(figure + depth * layer).tolist()))
+        inside = figure + depth * layer
+        if (inside[:2] >= -inside[2:]).any(): break                      # they would meet
+        beyond = edges_of(small.crop(abs(inside).tolist()))
         beyond = [_near(edge, colour).mean() for edge, colour in zip(beyond, colours)]
         goes_on = np.array([np.median(np.compress(a, beyond)) > 0.1 if a.any() else False
                             for a in alike])
@@ -294,7 +298,7 @@ def _drawn_dark(image: Image.Image) -> tuple:   # mode RGB, and a note
         picture = picture.point([min(255, max(0, round((v - low) / (high - low) * 255)))
                                  for v in range(256)] * 3)
         notes.append(f"faint: {high - low} of 255 levels between ink and paper, now all")
-    if on_dark_paper(picture):
+    if low < high and on_dark_paper(picture):
         picture = ImageOps.invert(picture)
         notes.append("light ink on dark paper, taken as dark ink on light paper")
     return picture, "; ".join(notes)
@@ -341,6 +345,39 @@ def read_sketch(
     picture = _read(source, role, _drawn_dark, name=name)
     if not varies(picture): raise no_drawing(picture, role)
     return picture
+
+
+def read_reference(
+    source,                  # as of `read_picture`
+    role: str = "reference",
+    name: str | None = None, # how an error calls a source that is no path
+) -> Image.Image:            # mode RGB, upright, on white
+    "Decode a picture that gives colours, with a note if it has none; raises `UserError`."
+    picture = read_picture(source, role, name=name)
+    if "refcolor" in getattr(source, "info", {}): return picture         # it was read before
+    for note in filter(None, (_no_colours(picture), strip_note(picture))): add_note(picture, note)
+    return picture
+
+
+def _no_colours(picture: Image.Image) -> str:
+    small = picture.crop(drawn_in(picture)[0])
+    small.thumbnail((256, 256), Image.Resampling.BOX)
+    x = np.asarray(small, np.float32)
+    paper = np.quantile(x, 0.95, (0, 1))
+    if paper.min() > 180: x = x / paper * 255                           # it may be yellow
+    if not varies(picture): what = "one colour only"
+    elif ((x.max(2) - x.min(2)) > 30).mean() < 0.005: what = "black, white and grey only"
+    else: return ""
+    return f"{what}, there are no colours to take; a reference is a coloured picture"
+
+
+def strip_note(picture: Image.Image) -> str:
+    "What to say where a figure's proportions leave little of it in the network's square."
+    left, top, right, bottom = drawn_in(picture)[0]
+    short, long = sorted((right - left, bottom - top))
+    if long <= 8 * short: return ""
+    return (f"a strip of {right - left}×{bottom - top} pixels, too thin for the network's square; "
+            "cut it into pieces")
 
 
 def no_drawing(picture: Image.Image, role: str = "sketch") -> UserError:
