@@ -134,7 +134,8 @@ def cannot_write(
     if folder and os.path.lexists(place) and not os.path.isdir(place): return "is not a folder"
     if not folder and os.path.isdir(place): return "is a folder"
     if not folder and os.path.exists(place) and not os.path.isfile(place): return "is no file"
-    there = Path(os.path.abspath(place))
+    try: there = Path(os.path.abspath(place))
+    except FileNotFoundError: return "cannot be written: the folder that you are in is gone"
     if not folder: there = there.parent
     while not os.path.lexists(there): there = there.parent
     if not os.path.isdir(there): return f"{there} is not a folder"

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..colorize import default_weights
-from ..core import counted, processes, say, write_atomically
+from ..core import UserError, counted, processes, say, write_atomically
 from ..data.datasets import data_note
 from ..data.pairs import open_sources
 from ..data.pictures import check_apart
@@ -189,25 +189,28 @@ def run_evaluate(args) -> dict:
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
     if args.report: check_apart(args.report, given, "--report")
+    if args.data and args.sketches: raise UserError("--data or --sketches: give one of them")
+    data = args.data or "avatars"
     state = processes()
     rank, world, device = state.process_index, state.num_processes, state.device
     generators = [load_generator(path).to(device) for path in given]   # mistakes first, then work
     sizes, padding = [g.config.size for g in generators], generators[0].preset.data.padding
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
-    sources = {size: open_sources(args.data, size, args.n, args.root, args.sketches,
+    if extractor: check_crowd(args.n, extractor.dims, extractor.name, args.distance)
+    sources = {size: open_sources(data, size, args.n, args.root, args.sketches,
                                   args.references, args.truths, args.skip_bad, padding)
                for size in dict.fromkeys(sizes)}
     n = sources[sizes[0]][0].n
     if extractor: check_crowd(n, extractor.dims, extractor.name, args.distance)
     if rank: args.json = False
     else:
-        say(data_note(args.data) if not args.sketches else f"data: {args.sketches}")
+        say(data_note(data) if not args.sketches else f"data: {args.sketches}")
         if world > 1: say(f"{world} processes share the pairs")
     flat = flat_pictures if args.flat else None
     ours, *theirs = (measure_all(generator, sources[size], extractor, args.distance, flow=True,
                                  flat=flat)
                      for generator, size in zip(generators, sizes))
-    result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
+    result = {"data": str(args.sketches or data), "weights": str(weights), **ours.result}
     if sample := sources[sizes[0]][0].sample: result["sample"] = sample
     comparison = None
     if theirs:
@@ -225,9 +228,10 @@ def run_evaluate(args) -> dict:
     if args.report:
         about = {k: str(result[k]) for k in ("weights", "against", "data", "n") if k in result}
         if sample: about["sample"] = "{n} of {of}, drawn with seed {seed}".format(**sample)
-        if not args.sketches: about["pictures"] = data_note(args.data)
+        if not args.sketches: about["pictures"] = data_note(data)
         page = html_report("refcolor evaluate", ours, generators, sources[sizes[0]], about,
                            comparison)
-        write_atomically(args.report, lambda p: Path(p).write_text(page, encoding="utf-8"))
+        write_atomically(args.report, lambda p: Path(p).write_bytes(
+            page.encode(errors="backslashreplace")))       # a file may be called what is no text
         say(f"report: {args.report}")
     return result
