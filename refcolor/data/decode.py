@@ -366,7 +366,7 @@ def _no_colours(picture: Image.Image) -> str:
     paper = np.quantile(x, 0.95, (0, 1))
     if paper.min() > 180: x = x / paper * 255                           # it may be yellow
     if not varies(picture): what = "one colour only"
-    elif ((x.max(2) - x.min(2)) > 30).mean() < 0.005: what = "black, white and grey only"
+    elif ((x.max(2) - x.min(2)) > 20).mean() < 0.005: what = "black, white and grey only"
     else: return ""
     return f"{what}, there are no colours to take; a reference is a coloured picture"
 
@@ -380,9 +380,9 @@ def strip_note(picture: Image.Image) -> str:
             "cut it into pieces")
 
 
-def no_drawing(picture: Image.Image, role: str = "sketch") -> UserError:
+def no_drawing(picture: Image.Image, role: str = "sketch", what: str = "") -> UserError:
     "The error that says why there is nothing to colour in a picture that was read."
     subject = picture.info["refcolor"][0]
-    what = ("is blank, there is nothing to colour" if _range(picture)[1] > 127
-            else "is all dark, there is no drawing in it")
+    what = what or ("is blank, there is nothing to colour" if _range(picture)[1] > 127
+                    else "is all dark, there is no drawing in it")
     return UserError(f"{role}: {'it' if subject == role else subject} {what}")
