@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUALITY', 'demo_pictures', 'loss_curves', 'is_folder', 'is_demo', 'run_demo', 'Tell', 'preset_of', 'run_train',
-           'keeps_its_size', 'save_picture', 'layers_at', 'check_targets', 'hints_of', 'is_flat', 'save_flats',
+           'keeps_a_picture', 'save_picture', 'layers_at', 'check_targets', 'hints_of', 'is_flat', 'save_flats',
            'said_palette', 'run_colorize', 'jobs', 'run_list', 'run_fetch', 'run_check', 'run_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
@@ -32,7 +32,8 @@ from ..core import (MODULES, PRESETS, Preset, UserError, check_device, counted, 
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
-from ..data.decode import drawn_in, notes_of, read_picture, read_sketch
+from ..data.decode import (drawn_in, notes_of, read_picture, read_reference,
+                                  read_sketch)
 from ..data.pairs import PARTS, CrossReference, Posed, partners
 from ..data.pictures import check_apart, named_pictures
 from ..engine.callbacks import Callback, TensorBoard
@@ -203,17 +204,21 @@ QUALITY = {"PNG": dict(compress_level=3), "JPEG": dict(quality=95, subsampling=0
            "WEBP": dict(lossless=True), "AVIF": dict(quality=95, subsampling="4:4:4")}
 
 
-def keeps_its_size(
+def keeps_a_picture(
     suffix: str,   # of a file to write
     mode: str = "RGB",   # RGBA: and its transparency
 ) -> bool:
-    "Whether Pillow writes a colour picture with this suffix, at the picture's own size."
-    kind, size, probe = Image.registered_extensions().get(suffix.lower()), (300, 2), io.BytesIO()
+    "Whether Pillow writes a colour picture with this suffix, at its own size, in its own colours."
+    kind, probe = Image.registered_extensions().get(suffix.lower()), io.BytesIO()
+    ramp = Image.linear_gradient("L").resize((300, 300))
+    picture = Image.merge("RGB", [ramp, ramp.transpose(Image.Transpose.ROTATE_90), ramp])
     try:
-        Image.new(mode, size).save(probe, kind)
+        if mode == "RGBA": picture.putalpha(ramp)
+        picture.save(probe, kind)
         if kind not in Image.OPEN: return mode == "RGB"
-        again = Image.open(probe)
-        return again.size == size and (mode == "RGB" or again.has_transparency_data)
+        read = Image.open(probe)
+        if mode == "RGBA" and not read.has_transparency_data: return False
+        return read.size == picture.size and read.mode != "P"        # of 256 colours
     except (KeyError, ValueError, OSError): return False
 
 
@@ -242,10 +247,10 @@ def check_targets(args, targets: list) -> list:   # pictures to write
         if not folder and os.path.isdir(place): raise UserError(f"{option} {place} is a folder")
     if args.layers and not folder and args.layers.suffix.lower() != ".ora":
         raise UserError(f"--layers {args.layers}: give it the suffix .ora")
-    if not keeps_its_size(targets[0].suffix):
+    if not keeps_a_picture(targets[0].suffix):
         raise UserError(f"--out {out}: give it the suffix of an image format that keeps a "
-                        "picture's size, such as .png")
-    if args.transparent and not keeps_its_size(targets[0].suffix, "RGBA"):
+                        "picture's size and colours, such as .png")
+    if args.transparent and not keeps_a_picture(targets[0].suffix, "RGBA"):
         raise UserError(f"--out {out}: {targets[0].suffix} has no transparency; give it the suffix "
                         "of an image format that has, such as .png")
     if args.force: return []
@@ -297,6 +302,7 @@ def save_flats(
     "Write a picture in flat colours, and its layers where they are asked for."
     flats = flat_colours(sketch_path, references, **how)
     result = flats.alone() if args.transparent else flats.picture()
+    result.info["notes"] = flats.notes
     save_picture(result, target)
     if place := layers_at(args, target):
         drawn, paper = flats.lines.convert("RGB"), None
@@ -323,13 +329,14 @@ def run_colorize(args) -> dict:
     todo, folder = jobs(args.sketch, args.reference, args.out), os.path.isdir(args.sketch)
     kept = check_targets(args, [target for *_, target in todo])
     if args.hint and folder: raise UserError("--hint: give it with one sketch, not with a folder")
-    weights, failed, facts = args.weights or default_weights(), {}, {}
+    weights, failed, facts, notes = args.weights or default_weights(), {}, {}, []
     palette, flat = args.palette, is_flat(args)
     @lru_cache(8)
     def read(path):                            # what is worth knowing about it is said once
-        picture = read_picture(path, "reference")
+        picture = read_reference(path)
+        notes.extend(notes_of(picture))
         for note in notes_of(picture): say(f"note: {note}")
-        picture.info = {}
+        picture.info["refcolor"] = str(path), []
         return picture
     left = [job for job in todo if job[2] not in kept]
     if folder and not os.path.isdir(args.reference[0]):
@@ -347,12 +354,13 @@ def run_colorize(args) -> dict:
                        extract=args.extract)
             if flat: result = save_flats(args, sketch_path, references, target, how, facts)
             else: save_picture(result := colorize(sketch_path, references, **how), target)
+            notes.extend(result.info["notes"])
         except UserError as e:
             if not folder: raise
             failed[str(sketch_path)] = str(e)
             say(f"refcolor: {e}")
     which = f"{generator.preset.name}, {weights}" + ("" if args.weights else " (the default)")
-    said = {"out": str(args.out), "weights": str(weights)}
+    said = {"out": str(args.out), "weights": str(weights), "notes": notes}
     if args.layers: said["layers"] = str(args.layers)
     if flat: said["palette"] = said_palette(facts, len(left) - len(failed))
     if not folder:

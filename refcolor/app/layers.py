@@ -53,7 +53,7 @@ def palette_of_all(
         left += size[0]
     return palette_of(row, min(12 * len(pictures), MOST_COLOURS))
 
-# %% ../../nbs/app/layers.ipynb #caac7032
+# %% ../../nbs/app/layers.ipynb #b7e36aff
 class Flats(NamedTuple):
     "A drawing's flat colours, for each pixel of its sheet."
     lines: Image.Image     # mode L, ink dark on 255
@@ -61,6 +61,7 @@ class Flats(NamedTuple):
     index: np.ndarray      # int16 (h, w): a colour of the palette
     palette: np.ndarray    # uint8 (k, 3)
     clear: np.ndarray      # bool (h, w): nothing is painted, as around the figure
+    notes: list | tuple = ()   # what a person should know of how it was made
 
     @classmethod
     def of(cls,
