@@ -336,7 +336,6 @@ class Learner:
         elif resume: check_record(self.out, self.record)
         self.processes.wait_for_everyone()
         if not self.processes.is_main_process: return
-        if resume and not name: say(f"{self.out} holds no checkpoint yet: from the beginning")
         if self.steps_done >= self.preset.train.steps:
             return say(f"{self.out} is finished: {self.steps_done} steps are done")
         try: self.out.mkdir(parents=True, exist_ok=True)
@@ -344,6 +343,7 @@ class Learner:
         for left in self.out.glob(".saving-*"): shutil.rmtree(left)       # of a run that was killed
         if name: replace_link(self.out / "last", f"step-{self.steps_done}")
         write_record(self.out, self.record)
+        if resume and not name: say(f"{self.out} holds no checkpoint yet: from the beginning")
 
     def loader(self):
         "What this process computes, step by step, from `steps_done` on."

@@ -62,7 +62,7 @@ def refused(capsys, place, *words, at_once=True):
     (["colorize", "--sketch", "a.png", "--reference", "b.png", "--out", "c.png", "--forse"], "did you mean --force?"),
     (["train", "--stesp", "3"], "did you mean --steps?"), (["train", "-out", "x"], "unknown option -out; did you mean --out?"),
     (["data", "show", "folder", "--rot", "x"], "did you mean --root?"), (["bench", "--xyzzy"], "unknown option --xyzzy (see refcolor bench --help)"),
-    (["--verson"], "did you mean --version?"), (["data", "list", "extra"], "unrecognized arguments: extra"),
+    (["--verson"], "did you mean --version?"), (["--json", "train"], "unknown option --json; it goes behind the command"), (["data", "list", "extra"], "unrecognized arguments: extra"),
     (["data", "list", "--n", "3"], "unknown option --n"), (["data", "check", "folder", "--out", "x.png"], "unknown option --out"),
     (["train", "--data", "avatar"], "unknown data set 'avatar'; did you mean avatars?"), (["evaluate", "--data", "foldr:drawn"], "'foldr'; did you mean folder?"),
     (["reproduce", "triplet", "--data", "qqq"], "unknown data set 'qqq': use one of avatars, "), (["data", "check", "celebA", "--root", "x"], "did you mean celeba?"),
@@ -181,7 +181,7 @@ def test_every_number_of_the_command_line_is_in_the_table():
         for action in parser._actions: assert action.type not in (int, float, Path), (name, action.dest, "takes any number or path")
 
 
-@pytest.mark.parametrize("words", ["train --out run --resume=", "train --out run --device=", "bench --what=", "reproduce triplet --rows=", "reproduce triplet --device="])
+@pytest.mark.parametrize("words", ["train --out run --resume=", "train --out run --device=", "bench --what=", "reproduce triplet --rows=", "reproduce triplet --rows=,", "reproduce triplet --device="])
 def test_an_unset_variable_is_no_value(words, place, capsys):
     assert "is empty" in refused(capsys, place, *words.split()) and "is empty" in refused(capsys, place, *words[:-1].split(), " ")
 
@@ -247,6 +247,16 @@ def test_what_cannot_be_written_is_known_before_the_work(words, said, place, cap
     assert said.format(nowhere=nowhere) in refused(capsys, place, *words.format(nowhere=nowhere).split())
 
 
+def test_a_folder_that_is_gone_is_one_line(place, capsys, monkeypatch):
+    "Deleted in another window."
+    Path("gone").mkdir()
+    monkeypatch.chdir("gone")
+    os.rmdir(place / "gone")
+    for words in (["train", "--out", "run"], ["data", "show", "avatars", "--out", "a.png"], ["bench", "--out", "b.json"]):
+        assert "the folder that you are in is gone" in refused(capsys, place, *words)
+    assert "is gone" in refused(capsys, place, "data", "show", "avatars", at_once=False)
+
+
 def test_a_table_is_read_where_nothing_can_be_written(place, monkeypatch, capsys):
     def refuse(dir): raise PermissionError(13, "Permission denied")
     monkeypatch.setattr(arguments.tempfile, "TemporaryFile", refuse)
@@ -274,10 +284,12 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("train --data folder:{long} --root pictures --out run", "no folder of sketches"), ("train --root pictures --out run", "'avatars' is drawn and has no --root"),
     ("evaluate --weights {tiny} --root pictures", "is drawn and has no --root"), ("data check openmoji --root pictures", "is drawn"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --root pictures", "--root goes with --data"),
-    ("reproduce weights --data folder", "--data goes with rows"), ("reproduce weights --rows full", "--rows goes with rows"),
+    ("evaluate --weights {tiny} --sketches pictures --truths pictures --data avatars", "--data or --sketches: give one"),
+    ("reproduce weights --data folder", "--data goes with rows"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
     ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
     ("reproduce triplet --show --data folder --root nowhere", "no such folder"),
     ("bench --what warp,speed", "unknown 'speed'"), ("evaluate --weights {tiny} --n 2 --distance frechet", "needs at least 1281 pictures"),
+    ("evaluate --weights {tiny} --sketches pictures --truths pictures --n 1 --distance kernel", "needs at least 2 pictures"),
     ("evaluate --weights nowhere", "no generator.safetensors and preset.json in nowhere or nowhere/last; name a run's folder, or leave it out"), ("evaluate --weights text.txt", "text.txt"), ("evaluate --weights {tiny} --sketches pictures --truths nowhere", "no such folder"),
     ("colorize --sketch line.png --reference pictures --out o.png", "pictures is a folder"), ("colorize --sketch pictures --reference line.png pictures --out o", "pictures is a folder"),
     ("colorize --sketch pictures --reference nowhere.png --out o", "no such file: nowhere.png"), ("colorize --sketch pictures --reference text.txt --out o", "not an image"),

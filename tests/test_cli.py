@@ -106,6 +106,8 @@ BAD = {
     "resume with another batch": (["train", *FAST[:4], "--seed", "3", "--steps", "5", "--batch", "4", "--out", "{run}", "--resume"], "batch 2, now 4"),
     "demo into somebody's folder": (["demo", "--out", "{foreign}"], "holds no run of refcolor"),
     "evaluate on a folder": (["evaluate", "--weights", "{run}", "--data", "folder", "--root", "{tmp}"], "no pictures in it"),
+    "evaluate damaged weights": (["evaluate", "--weights", "{damaged}", "--n", "2"], "damaged"),
+    "compare with damaged weights": (["evaluate", "--weights", "{run}", "--against", "{damaged}", "--n", "2"], "damaged"),
     "no command": ([], "required"),
 }
 
@@ -132,8 +134,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(case, run_folder, tmp_path, monke
     try: code = main([a.format(**names) for a in arguments])
     except SystemExit as e: code = e.code
     err = capsys.readouterr().err
-    lines = [l for l in err.splitlines() if l.startswith("refcolor")]
-    assert code == 2 and len(lines) == 1 and expected in lines[0], err
+    lines = err.splitlines()                              # nothing else: no data line, no note
+    assert code == 2 and len(lines) == 1 and lines[0].startswith("refcolor") and expected in lines[0], err
     assert "Traceback" not in err
     assert not list(tmp.iterdir()), "something half-written was left behind"
     assert (foreign / "thesis.txt").exists()

@@ -15,7 +15,7 @@ from refcolor.data import characters
 from refcolor.data.characters import GENERATED, STYLES, character_svg, line_art, palette_of, part_map, rasterize
 from refcolor.data.datasets import data_note, dataset_names, open_dataset
 from refcolor.data.emoji import emoji_kind, emoji_palette
-from refcolor.data.pairs import PARTS
+from refcolor.data.pairs import PARTS, CrossReference
 from refcolor.data.pictures import cache_folder
 from refcolor.data.styles import border_lines
 
@@ -261,4 +261,41 @@ def test_every_artist_is_named():
     for name, who in dict(avatars="Micah Lanier", adventurer="Lisa Wischofsky", avataaars="Pablo Stanley", personas="Draftbit", miniavs="Webpixels",
                           **{"big-ears": "The Visual Team"}, dylan="Natalia Spivak", openmoji="OpenMoji").items():
         assert who in dataset_names()[name] and who in data_note(name)
+    assert all("CC BY 4.0" in data_note(name) for name in ("avatars", "adventurer"))
     assert "OpenMoji" in data_note("openmoji:people") and len(dataset_names()) == 8 + 7
+
+
+def test_line_art_holds_no_colour():
+    for seed in range(4):
+        svg = characters.line_art_svg("adventurer", seed)
+        line = rasterize(svg, 96)
+        assert (line.max(-1) == line.min(-1)).all() and not any(c in svg for c in palette_of("adventurer", seed).values())
+
+
+def test_a_new_palette_moves_no_line_of_an_emoji():
+    seed = next(s for s in range(80) if set(characters._draw("openmoji", s, 24)[2].flat) >= {1, 2, 3})
+    one, two = (rasterize(characters._layers(characters.emoji_code(seed), characters.emoji_palette(s)), 96, crisp=True) for s in (1, 2))
+    black, hair = (one == 0).all(-1), characters._draw("openmoji", seed, 96)[2] == 2
+    assert (black == (two == 0).all(-1)).all() and hair.any() and (one[hair] != two[hair]).any()
+    assert len(np.unique(one[hair & ~black], axis=0)) == 1                   # one hair, one colour
+
+
+def test_the_cache_key_depends_on_what_is_drawn():
+    key = characters.cache_key
+    assert len({key("avatars", "valid", 64, 32), key("avatars", "valid", 128, 32), key("avatars", "valid", 64, 33),
+                key("adventurer", "valid", 64, 32), key("avatars", "test", 64, 32), key("openmoji", "valid", 64, 32)}) == 6
+
+
+def test_nobody_is_paired_with_himself():
+    "And every sketch occurs once before one occurs again."
+    valid = open_dataset("avatars", split="valid", size=64, n=32)
+    pairs = CrossReference(valid, 32).batch(range(32))
+    assert not any(t.equal(r) for t, r in zip(pairs.truth, pairs.reference))
+    assert len({s.numpy().tobytes() for s in pairs.sketch}) == len({valid.lines[i].tobytes() for i in range(32)})
+
+
+def test_a_batch_counts_the_skin_that_its_files_have():
+    valid = open_dataset("avatars", split="valid", size=64, n=32)
+    label = valid.part_labels["skin"]
+    shares = (valid.batch([0, 1, 2]).parts == label).float().mean((1, 2))
+    assert shares.tolist() == pytest.approx([(valid.parts[i] == label).mean() for i in range(3)])

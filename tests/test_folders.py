@@ -80,13 +80,14 @@ def test_a_link_that_leads_up_is_not_followed_and_no_folder_is_listed_twice(tmp_
         (root / link).symlink_to(to)
     (away / "up").symlink_to("..")
     (away / "home").symlink_to(root)
+    (away / "roof").symlink_to(root.parent)
     (away / "down").symlink_to(root / "deep")
     (tmp_path / "link").symlink_to(root)
     for name in (root, tmp_path / "link", f"{root}/", os.path.relpath(root)):
         told = []
         found = list(list_pictures(name, tell=told.append))
         assert found == ["away/down/er/x.png", "away/x.png", "x.png"]
-        assert told == [f"--root {name}: 5 left out (link to a folder above: away/down/all, away/down/er/loop, away/home, …)"]
+        assert told == [f"--root {name}: 6 left out (link to a folder above: away/down/all, away/down/er/loop, away/home, …)"]
 
 
 def test_where_no_picture_is_the_error_says_what_there_is(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """What a number was measured on: which of many files, what lies outside of a bent reference, which device."""
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,15 +52,30 @@ def test_folders_and_classes_are_sampled_not_cut_off(tmp_path, capsys):
         draw(tmp_path / "sketches" / f"{k:02}.png", "white", k % 20)
         draw(tmp_path / "imagenet" / "val" / f"n0000000{k // 20}" / f"{k:02}.png", colour, k % 20)
     own, = open_sources("", 32, 10, None, tmp_path / "sketches", None, tmp_path / "truths")
-    assert "10 of 40 sketches" in capsys.readouterr().err and own.n == 10
+    assert "10 of 40 sketches" in capsys.readouterr().err and own.n == 10 and own.sample == dict(n=10, of=40, seed=0)
+    assert open_sources("", 32, 40, None, tmp_path / "sketches", None, tmp_path / "truths")[0].sample is None
     batch = own.batch(range(10))
     red = is_red(own.dataset.batch(range(10)).image)
     assert 0 < sum(red) < 10 and len(batch.truth) == 10
     cross, own = open_sources("imagenet", 32, 10, tmp_path / "imagenet")
-    assert "10 of 40 pictures" in capsys.readouterr().err and cross.n == own.n == 10
+    assert "10 of 40 pictures" in capsys.readouterr().err and cross.n == own.n == 10 and cross.sample == dict(n=10, of=40, seed=0)
     for pictures in (cross.batch(range(10)).real, own.dataset.batch(range(10)).image): assert 0 < sum(is_red(pictures)) < 10
     again = open_sources("imagenet", 32, 10, tmp_path / "imagenet")[0]
     assert torch.equal(again.batch(range(10)).real, cross.batch(range(10)).real)
+
+
+def test_an_evaluation_notes_its_sample(tmp_path, monkeypatch, capsys):
+    "In what a program reads and in the report; a set that is judged whole, or drawn, has none."
+    tmp_path /= os.fsdecode(b"caf\xe9")                              # of an old disk, and no UTF-8
+    for k in range(12):
+        for name in ("sketches", "truths"): draw(tmp_path / name / f"{k}.png", "white", k)
+    monkeypatch.setattr(report, "say", lambda text: None)            # what captures it is stricter than a terminal
+    words = ["evaluate", "--weights", str(Path(core.__file__).parent / "weights" / "tiny"), "--distance", "none", "--json", "--report", str(tmp_path / "r.html")]
+    files = ["--sketches", str(tmp_path / "sketches"), "--truths", str(tmp_path / "truths")]
+    for more, sample in (([*files, "--n", "3"], dict(n=3, of=12, seed=0)), ([*files, "--n", "12"], None), (["--n", "2"], None)):
+        assert main([*words, *more]) == 0
+        assert json.loads(capsys.readouterr().out).get("sample") == sample
+        assert ("3 of 12, drawn with seed 0" in (tmp_path / "r.html").read_text()) == bool(sample)
 
 
 def test_pairs_of_keypoints_are_sampled_too(tmp_path, capsys):
@@ -68,6 +84,7 @@ def test_pairs_of_keypoints_are_sampled_too(tmp_path, capsys):
     n = len([p for p in everything if p.category == everything[0].category])          # the first n by name are of one category
     source = open_sources("spair71k", 32, n, tmp_path)[0]
     assert {p.category for p in source.pairs} > {everything[0].category}
+    assert source.sample == dict(n=n, of=len(everything), seed=0)
     assert f"{n} of {len(everything)} pairs" in capsys.readouterr().err
 
 

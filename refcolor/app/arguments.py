@@ -22,10 +22,11 @@ from pathlib import Path
 def meant(
     word: str,   # as it was typed
     names,       # that there are
+    cutoff: float = 0.6,  # how alike, from 0 to 1
 ) -> str:        # "; did you mean …?", or nothing
     "What a typo was meant to be."
     bare = {name.strip("-").lower(): name for name in names}
-    close = difflib.get_close_matches(word.strip("-").lower(), bare, 1, cutoff=0.5)  # tyni is tiny
+    close = difflib.get_close_matches(word.strip("-").lower(), bare, 1, cutoff)
     return f"; did you mean {bare[close[0]]}?" if close else ""
 
 
@@ -49,7 +50,7 @@ class Parser(argparse.ArgumentParser):
             if re.match("--?[a-z]", name, re.I):
                 flags = [f for f in self.flags if f == name] or [
                     f for f in self.flags if f.startswith(name)]        # more than one: argparse's
-                if not flags: self.error(f"unknown option {name}{meant(name, self.flags)}")
+                if not flags: self.error(f"unknown option {name}{self._hint(name)}")
                 if flags[0] in given and not self.flags[flags[0]]:
                     self.error(f"{flags[0]} is given twice")
                 given.update(flags[:1])
@@ -60,10 +61,15 @@ class Parser(argparse.ArgumentParser):
                 break
         return super().parse_known_args(args, namespace)
 
+    def _hint(self, flag):
+        below = self.commands.choices.values() if self.commands else ()
+        if any(flag in p.flags for p in below): return "; it goes behind the command"
+        return meant(flag, self.flags)
+
     def _check_value(self, action, value):
         try: super()._check_value(action, value)
         except argparse.ArgumentError as e:
-            e.message += meant(str(value), action.choices)
+            e.message += meant(str(value), action.choices, 0.5)     # tyni is TINY; all are shown
             raise
 
     def error(self, message):
@@ -128,7 +134,8 @@ def cannot_write(
     if folder and os.path.lexists(place) and not os.path.isdir(place): return "is not a folder"
     if not folder and os.path.isdir(place): return "is a folder"
     if not folder and os.path.exists(place) and not os.path.isfile(place): return "is no file"
-    there = Path(os.path.abspath(place))
+    try: there = Path(os.path.abspath(place))
+    except FileNotFoundError: return "cannot be written: the folder that you are in is gone"
     if not folder: there = there.parent
     while not os.path.lexists(there): there = there.parent
     if not os.path.isdir(there): return f"{there} is not a folder"

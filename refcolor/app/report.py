@@ -15,19 +15,20 @@ import numpy as np
 import torch
 
 from ..colorize import default_weights
-from ..core import counted, processes, say, write_atomically
+from ..core import UserError, counted, processes, say, write_atomically
 from ..data.datasets import data_note
 from ..data.pairs import open_sources
 from ..data.pictures import check_apart
 from ..evaluate import BASELINES, Evaluation, check_crowd, compare, measure_all
 from ..fid import feature_extractor
-from ..generator import load_generator, load_preset
+from ..flats import flat_pictures
+from ..generator import load_generator
 from ..show import image_rows
 
 # %% ../../nbs/app/report.ipynb #1f4217db
 def table_rows(result: dict) -> list:
-    "What `evaluate` returned, as rows of text: metric, mean, interval, what the baselines reach."
-    measured = [b for b in BASELINES if any(f"{b}_{key}" in result for key in result)]
+    "What `evaluate` returned, as rows of text: metric, mean, interval, what baselines and flats reach."
+    measured = [b for b in (*BASELINES, "flat") if any(f"{b}_{key}" in result for key in result)]
     rows = [("metric", "mean", "95 %, over pairs", *measured)]
     number = lambda v: f"{v:.3f}" if isinstance(v, float) else ""
     of_baselines = {f"{b}_{key}" for b in measured for key in result}
@@ -187,36 +188,36 @@ def run_evaluate(args) -> dict:
     "Measure weights part by part, straight and posed, and as a crowd; nothing is changed."
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
-    presets = [load_preset(path) for path in given]                # mistakes first, then work
-    sizes, padding = [p.model.size for p in presets], presets[0].data.padding
     if args.report: check_apart(args.report, given, "--report")
+    if args.data and args.sketches: raise UserError("--data or --sketches: give one of them")
+    data = args.data or "avatars"
     state = processes()
     rank, world, device = state.process_index, state.num_processes, state.device
+    generators = [load_generator(path).to(device) for path in given]   # mistakes first, then work
+    sizes, padding = [g.config.size for g in generators], generators[0].preset.data.padding
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
-    sources = {size: open_sources(args.data, size, args.n, args.root, args.sketches,
+    if extractor: check_crowd(args.n, extractor.dims, extractor.name, args.distance)
+    sources = {size: open_sources(data, size, args.n, args.root, args.sketches,
                                   args.references, args.truths, args.skip_bad, padding)
                for size in dict.fromkeys(sizes)}
     n = sources[sizes[0]][0].n
     if extractor: check_crowd(n, extractor.dims, extractor.name, args.distance)
     if rank: args.json = False
     else:
-        say(data_note(args.data) if not args.sketches else f"data: {args.sketches}")
+        say(data_note(data) if not args.sketches else f"data: {args.sketches}")
         if world > 1: say(f"{world} processes share the pairs")
-    def measured(k):
-        generator = load_generator(given[k]).to(device)
-        found = measure_all(generator, sources[sizes[k]], extractor, args.distance, flow=True)
-        return generator, found
-    generator, ours = measured(0)
-    result = {"data": str(args.sketches or args.data), "weights": str(weights), **ours.result}
+    flat = flat_pictures if args.flat else None
+    ours, *theirs = (measure_all(generator, sources[size], extractor, args.distance, flow=True,
+                                 flat=flat)
+                     for generator, size in zip(generators, sizes))
+    result = {"data": str(args.sketches or data), "weights": str(weights), **ours.result}
     if sample := sources[sizes[0]][0].sample: result["sample"] = sample
-    generators, comparison = [generator], None
-    if args.against:
-        other, theirs = measured(1)
-        generators.append(other)
+    comparison = None
+    if theirs:
         if len(sources) > 1:
             say(f"note: ours works at {sizes[0]}², theirs at {sizes[1]}²: each is measured at its "
                 "own size, and whole-picture metrics compare only roughly")
-        comparison = compare(ours, theirs)
+        comparison = compare(ours, *theirs)
         result |= {"against": str(args.against), "comparison": comparison,
                    "second_look": second_look(comparison)}
     if rank: return result
@@ -227,9 +228,10 @@ def run_evaluate(args) -> dict:
     if args.report:
         about = {k: str(result[k]) for k in ("weights", "against", "data", "n") if k in result}
         if sample: about["sample"] = "{n} of {of}, drawn with seed {seed}".format(**sample)
-        if not args.sketches: about["pictures"] = data_note(args.data)
+        if not args.sketches: about["pictures"] = data_note(data)
         page = html_report("refcolor evaluate", ours, generators, sources[sizes[0]], about,
                            comparison)
-        write_atomically(args.report, lambda p: Path(p).write_text(page, encoding="utf-8"))
+        write_atomically(args.report, lambda p: Path(p).write_bytes(
+            page.encode(errors="backslashreplace")))       # a file may be called what is no text
         say(f"report: {args.report}")
     return result

@@ -6,7 +6,7 @@
 __all__ = ['SPLITS', 'GENERATED', 'DEFAULT_N', 'palette_of', 'character_svg', 'rasterize', 'line_art_svg', 'line_art', 'part_map',
            'shape_key', 'split_seeds', 'Characters', 'cache_key', 'true_answers']
 
-# %% ../../nbs/01_characters.ipynb #eacea9c3
+# %% ../../nbs/01_characters.ipynb #111ef740
 import hashlib
 import io
 import json
@@ -25,11 +25,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..core import UserError
-from .emoji import (EMOJI_KINDS, EMOJI_LABELS, _BLACK, _EMOJI_LABEL_COLOURS, _layers, emoji_code,
-                                 emoji_groups, emoji_kind, emoji_labelled, emoji_palette)
+from .emoji import (EMOJI_KINDS, EMOJI_LABELS, _BLACK, _EMOJI_LABEL_COLOURS, _layers,
+                                 emoji_code, emoji_groups, emoji_kind, emoji_labelled,
+                                 emoji_palette)
 from .pictures import Samples, _float, _make_cache_folder, cache_folder
-from .styles import (LARGER, PART_NAMES, SHADES, STYLES, _dicebear_style, _style_json,
-                                  attribution, border_lines, flat_svg, veiled, PEN)
+from .styles import (LARGER, PART_NAMES, PEN, SHADES, STYLES, _dicebear_style,
+                                  _style_json, attribution, border_lines, flat_svg, veiled)
 from ..show import progress
 
 # %% ../../nbs/01_characters.ipynb #91f795b4
@@ -82,14 +83,15 @@ def line_art(name: str, seed: int, size: int) -> np.ndarray:   # uint8 (size, si
     if not STYLES[name].outlined: return _borders_and_parts(name, seed, size)[0]
     return np.asarray(Image.fromarray(rasterize(line_art_svg(name, seed), size)).convert("L"))
 
-# %% ../../nbs/01_characters.ipynb #95f12f61
+# %% ../../nbs/01_characters.ipynb #d7437f58
 _LABEL_COLOURS = ["#%02x%02x%02x" % c for c in
                   ((250, 1, 2), (3, 250, 4), (5, 6, 250), (250, 250, 7), (250, 8, 250),
                    (9, 250, 250), (128, 10, 11))]
 _BACKGROUND = "#0d8c5b"
 
 
-def _rgb(colours: list) -> np.ndarray: return np.array([list(bytes.fromhex(c[1:])) for c in colours])
+def _rgb(colours: list) -> np.ndarray:
+    return np.array([list(bytes.fromhex(c[1:])) for c in colours])
 
 
 def _read_labels(image: np.ndarray, colours: np.ndarray) -> np.ndarray:   # both (…, 3)
@@ -162,7 +164,7 @@ def split_seeds(
            and (not kinds or emoji_kind(emoji_code(seed)) in kinds))
     return list(islice(own, n))
 
-# %% ../../nbs/01_characters.ipynb #c7a24675
+# %% ../../nbs/01_characters.ipynb #278fb361
 GENERATED = (*STYLES, "openmoji")   # sets that are drawn here, from what pip installed
 
 
@@ -185,7 +187,7 @@ class Characters:
                                                for k in ("images", "lines", "parts"))
         self.size = self.images.shape[-1]
         labels = _labels(name)
-        # label -> number of its colour, from 1, or 0 where nobody chooses it; and what of that colour
+        # label -> number of its colour, from 1, or 0 where nobody chooses it; and how much of it
         paints = list(dict.fromkeys(paint for paint, _ in labels))
         self.slots = torch.tensor([0, 0, *(1 + paints.index(paint) for paint, _ in labels)])
         self.shades = torch.tensor([1., 1., *(shade for _, shade in labels)])
@@ -197,7 +199,7 @@ class Characters:
 
     def __len__(self) -> int: return len(self.seeds)
 
-    def __reduce__(self): return Characters, (self.name, self.folder)   # a worker maps the files anew
+    def __reduce__(self): return Characters, (self.name, self.folder)   # a worker maps anew
 
     def batch(self, index, noise=None) -> Samples:
         "The samples at `index`, ints (b,); `noise` is for files, and not used."
@@ -233,7 +235,7 @@ class Characters:
         shown = [(parts == self.part_labels[p]).sum((1, 2)) >= 40 for p in ("hair", "skin")]
         return np.flatnonzero(np.all(shown, 0))
 
-# %% ../../nbs/01_characters.ipynb #bf091bed
+# %% ../../nbs/01_characters.ipynb #efcba29d
 def cache_key(
     name: str,
     split: str,
@@ -251,7 +253,7 @@ def cache_key(
         if not style.outlined: parts += [LARGER, PEN, SHADES]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../../nbs/01_characters.ipynb #f31c6204
+
 DEFAULT_N = {"train": 2_500, "valid": 256, "test": 256}
 
 

@@ -444,7 +444,8 @@ def report_lines(report: dict) -> list:   # of str
     for part, n in report["parts"].items():
         says = f" of {n['published']:,} published" if n["published"] else ""
         less = ": a subset, or not all unpacked" if n["found"] < (n["published"] or 0) * .99 else ""
-        lines.append(f"{name}, part {part}: {n['found']:,}{says} {unit}{less}")
+        what = unit.removesuffix("s") if n["found"] == 1 and not says else unit
+        lines.append(f"{name}, part {part}: {n['found']:,}{says} {what}{less}")
     lines += report["missing"] + report["notes"]
     lines += [f"unreadable: {f}: {why}" for f, why in report["unreadable"].items()]
     if report["unreadable"]:

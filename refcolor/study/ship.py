@@ -301,6 +301,7 @@ def run_reproduce(args) -> dict:
         for option in ("data", "root", "rows", "features"):
             if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
         return run_weights(args)
+    if args.stage > 1: raise UserError("--stage goes with weights, not with rows")
     names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
     if unknown := set(names) - set(ROWS):
         raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
