@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['paper_of', 'ink_of', 'extract_lines', 'is_line_art', 'cell_at', 'part_around', 'colour_around', 'hint_mask',
-           'lines_of', 'full_size', 'colorize', 'default_weights']
+           'two_figures', 'lines_of', 'full_size', 'colorize', 'default_weights']
 
 # %% ../nbs/14_colorize.ipynb #77e5ee1e
 from functools import partial
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .core import UserError, say
 from .data.decode import (add_note, drawn_in, edges_of, no_drawing, notes_of, read_picture,
-                                  read_sketch)
+                                  read_reference, read_sketch, strip_note)
 from .flats import colour_between_lines, with_neighbours
 from .framing import View
 from .generator import Generator, load_generator
@@ -173,6 +173,21 @@ def _parse_hints(hints, references: int):
         yield x, y, u, v, k
 
 # %% ../nbs/14_colorize.ipynb #e7e149fe
+def two_figures(
+    lines: Image.Image,   # mode L, ink dark on 255
+) -> bool:
+    "Whether two drawings of about one height stand beside each other, with paper between."
+    small = lines.crop(drawn_in(lines)[0])
+    small.thumbnail((256, 256), Image.Resampling.BOX)
+    ink = np.asarray(small) < 200
+    filled = np.flatnonzero(ink.any(0))
+    ends = np.flatnonzero(np.diff(filled) > 0.04 * max(ink.shape)) + 1        # of pieces
+    pieces = [ink[:, x[0]:x[-1] + 1] for x in np.split(filled, ends) if len(x)]
+    # a speech mark, a tail, a star is smaller
+    return sum(p.sum() > 0.2 * ink.sum() and p.shape[1] > 0.2 * ink.shape[1]
+               and np.ptp(np.flatnonzero(p.any(1))) > 0.6 * ink.shape[0] for p in pieces) > 1
+
+
 def lines_of(
     sketch,                 # a path, or a picture of any size and mode
     clean: bool = True,     # make paper white and ink dark
@@ -183,9 +198,18 @@ def lines_of(
     lines = extract_lines(picture) if extract else ink_of(picture, clean)
     low, high = lines.getextrema()
     if low > 200 or high < 128: raise no_drawing(picture)
+    small = lines.copy()
+    small.thumbnail((512, 512), Image.Resampling.BOX)
+    steps = ImageChops.subtract(*(small.filter(f(3)) for f in (ImageFilter.MaxFilter,
+                                                               ImageFilter.MinFilter)))
+    if (np.asarray(steps) > 40).mean() < 2e-4:
+        raise no_drawing(picture, what="has no lines, only soft shades; draw its outlines")
     if not (extract or is_line_art(picture)):
         add_note(picture, "dark or coloured areas, not only lines; extract (--extract) draws the "
                           "lines of a picture")
+    if note := strip_note(picture): add_note(picture, note)
+    elif two_figures(lines): add_note(picture, "two figures side by side; colour each by itself, "
+                                               "with its own reference")
     lines.info = picture.info
     return lines
 
@@ -229,7 +253,7 @@ def colorize(
     hints=(),             # [(x, y, (x', y'))], in [-1, 1] of the pictures; (x', y', k): reference k
     clean: bool = True,   # make the sketch's paper white and its ink dark
     extract: bool = False,  # the sketch is a colour picture: draw its lines first
-) -> Image.Image:         # RGB, of the sketch's size
+) -> Image.Image:         # RGB, of the sketch's size; info["notes"]: what was said of the files
     "Colour a sketch with the colours of a reference; raises `UserError` if that cannot be done."
     generator = weights
     if not isinstance(weights, Generator): generator = load_generator(weights or default_weights())
@@ -239,9 +263,9 @@ def colorize(
     if config.fusion in ("addition", "adain") and (hints or len(references) > 1):
         raise UserError(f"weights: their fusion is {config.fusion!r}, without an attention that "
                         "hints or several references could use")
-    pictures = [read_picture(r, "reference") for r in references]
-    pictures.insert(0, lines_of(sketch, clean, extract))
-    for note in (note for picture in pictures for note in notes_of(picture)): say(f"note: {note}")
+    pictures = [lines_of(sketch, clean, extract), *map(read_reference, references)]
+    notes = [note for picture in pictures for note in notes_of(picture)]
+    for note in notes: say(f"note: {note}")
     here, *there = views = [View.of(picture, config.size) for picture in pictures]
     (seen, *colours), mask = (to_tensor(view.square) for view in views), None
     if hints:
@@ -249,7 +273,9 @@ def colorize(
                  for x, y, u, v, k in _parse_hints(hints, len(there))]
         mask = hint_mask(hints, seen, colours, config.positions).to(device)
     fake = generator(seen.to(device), [x.to(device) for x in colours], False, mask).fake[0].cpu()
-    return full_size(fake, pictures[0], here)
+    result = full_size(fake, pictures[0], here)
+    result.info["notes"] = notes
+    return result
 
 # %% ../nbs/14_colorize.ipynb #3186e8c6
 def default_weights() -> Path:

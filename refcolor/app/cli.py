@@ -92,7 +92,8 @@ def make_parser() -> Parser:
         "preset's", choices=["paper", "posed"])
     add("--seed", whole(0, 2 ** 63 - 1), "of weights, order and draws", default=0)
     add("--save-every", whole(), "steps between checkpoints", default=500)
-    add("--resume", word, "go on from a checkpoint in --out, the last one if none is named; where there is none yet, begin",
+    add("--resume", word, "go on from a checkpoint in --out, the last one if none is named; where "
+        "there is none yet, begin",
         nargs="?", const="last", default=False, metavar="CHECKPOINT")
     add("--gan-mode", None, "of Eq. 8, instead of the preset's", choices=["lsgan", "vanilla"])
     add("--lr-decay", bool, "let the learning rates fall to 0 over the second half")

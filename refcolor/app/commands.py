@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUALITY', 'demo_pictures', 'loss_curves', 'is_folder', 'is_demo', 'run_demo', 'Tell', 'preset_of', 'run_train',
-           'keeps_its_size', 'save_picture', 'check_targets', 'hints_of', 'run_colorize', 'jobs', 'run_list',
+           'keeps_a_picture', 'save_picture', 'check_targets', 'hints_of', 'run_colorize', 'jobs', 'run_list',
            'run_fetch', 'run_check', 'run_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
@@ -31,7 +31,7 @@ from ..core import (MODULES, PRESETS, Preset, UserError, check_device, counted, 
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
-from ..data.decode import notes_of, read_picture
+from ..data.decode import notes_of, read_picture, read_reference
 from ..data.pairs import PARTS, CrossReference, Posed, partners
 from ..data.pictures import check_apart, named_pictures
 from ..engine.callbacks import Callback, TensorBoard
@@ -202,14 +202,18 @@ QUALITY = {"PNG": dict(compress_level=3), "JPEG": dict(quality=95, subsampling=0
            "WEBP": dict(lossless=True), "AVIF": dict(quality=95, subsampling="4:4:4")}
 
 
-def keeps_its_size(
+def keeps_a_picture(
     suffix: str,   # of a file to write
 ) -> bool:
-    "Whether Pillow writes a colour picture with this suffix, at the picture's own size."
-    kind, size, probe = Image.registered_extensions().get(suffix.lower()), (300, 2), io.BytesIO()
+    "Whether Pillow writes a colour picture with this suffix, at its own size, in its own colours."
+    kind, probe = Image.registered_extensions().get(suffix.lower()), io.BytesIO()
+    ramp = Image.linear_gradient("L").resize((300, 300))
+    picture = Image.merge("RGB", [ramp, ramp.transpose(Image.Transpose.ROTATE_90), ramp])
     try:
-        Image.new("RGB", size).save(probe, kind)
-        return kind not in Image.OPEN or Image.open(probe).size == size
+        picture.save(probe, kind)
+        if kind not in Image.OPEN: return True
+        read = Image.open(probe)
+        return read.size == picture.size and read.mode != "P"        # of 256 colours
     except (KeyError, ValueError, OSError): return False
 
 
@@ -227,9 +231,9 @@ def check_targets(args, targets: list) -> list:   # paths to write
     if folder and os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"--out {out} is a file; for a folder of sketches, name a folder")
     if not folder and os.path.isdir(out): raise UserError(f"--out {out} is a folder")
-    if not keeps_its_size(targets[0].suffix):
+    if not keeps_a_picture(targets[0].suffix):
         raise UserError(f"--out {out}: give it the suffix of an image format that keeps a "
-                        "picture's size, such as .png")
+                        "picture's size and colours, such as .png")
     kept = [] if args.force else [t for t in targets if os.path.exists(t)]
     if kept and not folder: raise UserError(f"--out {out} exists; --force overwrites it")
     return kept
@@ -264,12 +268,13 @@ def run_colorize(args) -> dict:
     todo, folder = jobs(args.sketch, args.reference, args.out), os.path.isdir(args.sketch)
     kept = check_targets(args, [target for *_, target in todo])
     if args.hint and folder: raise UserError("--hint: give it with one sketch, not with a folder")
-    weights, failed = args.weights or default_weights(), {}
+    weights, failed, notes = args.weights or default_weights(), {}, []
     @lru_cache(8)
     def read(path):                            # what is worth knowing about it is said once
-        picture = read_picture(path, "reference")
+        picture = read_reference(path)
+        notes.extend(notes_of(picture))
         for note in notes_of(picture): say(f"note: {note}")
-        picture.info = {}
+        picture.info["refcolor"] = str(path), []
         return picture
     left = [job for job in todo if job[2] not in kept]
     if folder and not os.path.isdir(args.reference[0]):
@@ -282,13 +287,14 @@ def run_colorize(args) -> dict:
             hints = hints_of(args.hint, sketch, references)
             if generator is None: generator = load_generator(weights)
             result = colorize(sketch_path, references, generator, hints, args.clean, args.extract)
+            notes.extend(result.info["notes"])
             save_picture(result, target)
         except UserError as e:
             if not folder: raise
             failed[str(sketch_path)] = str(e)
             say(f"refcolor: {e}")
     which = f"{generator.preset.name}, {weights}" + ("" if args.weights else " (the default)")
-    said = {"out": str(args.out), "weights": str(weights)}
+    said = {"out": str(args.out), "weights": str(weights), "notes": notes}
     if not folder:
         say(f"wrote {args.out} ({result.width}×{result.height}), weights: {which}")
         return said | {"size": list(result.size)}
