@@ -139,7 +139,7 @@ def make_parser() -> Parser:
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
                   "sketch, attention and Fréchet distance cost.")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
-    add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, choices; "
+    add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
         "all if not given", metavar="A,B")
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
