@@ -191,7 +191,7 @@ def test_thin_lines_of_large_drawings_part_colours_to_the_pixel(size):
 
 @pytest.mark.parametrize("size", [96, 1024])
 def test_ink_takes_the_colour_beside_it(size):
-    m = size // 2
+    m = size // 2 + 3
     lines = sheet(size, lambda d: d.line((m, 0, m, size), fill=0, width=9))
     picture = Image.new("RGB", (size, size), RED)
     picture.paste(BLUE, (m, 0, size, size))
