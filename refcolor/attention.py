@@ -7,7 +7,7 @@ __all__ = ['ABLATIONS', 'attention_row', 'strongest', 'entropy', 'cell_colours',
            'look', 'attention_figure', 'part_point', 'heat_colours', 'heat_map', 'cell_centre', 'point_colours',
            'explorer_figure']
 
-# %% ../nbs/15_attention.ipynb #3e006fe2
+# %% ../nbs/15_attention.ipynb #d625ffe2
 from functools import cache
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from .generator import Generator
 from .scft import SCFT
 from .show import to_image
 
-# %% ../nbs/15_attention.ipynb #128a42c2
+# %% ../nbs/15_attention.ipynb #213256b0
 def attention_row(
     logits: Tensor,  # (n, n) of one pair
     x: float, y: float,  # a point of the sketch, in [-1, 1]
@@ -34,7 +34,7 @@ def attention_row(
     side = round(logits.shape[-1] ** 0.5)
     return (logits[cell_at(x, y, side)] / temperature).softmax(-1).view(side, side)
 
-# %% ../nbs/15_attention.ipynb #c99965ff
+
 def strongest(
     weights: Tensor,  # a row or a column of α (n,) or (p, p)
     k: int = 5,       # how many; at most n
@@ -44,14 +44,14 @@ def strongest(
     order = weights.argsort(descending=True, stable=True)[:k]
     return [(int(j), float(weights[j])) for j in order]
 
-# %% ../nbs/15_attention.ipynb #de30a60a
+
 def entropy(
     alpha: Tensor,   # rows (…, n), each sums to 1
 ) -> Tensor:         # bits (…,), from 0 to log₂ n
     "How spread each row of α is; a weight of 0 adds 0."
     return -torch.special.xlogy(alpha, alpha).sum(-1) / np.log(2)
 
-# %% ../nbs/15_attention.ipynb #ab5f4843
+
 def cell_colours(
     picture: Tensor,  # (3, h, w) in [-1, 1]
     side: int,        # p
@@ -60,7 +60,7 @@ def cell_colours(
     mean = F.adaptive_avg_pool2d((picture.clamp(-1, 1) + 1) * 127.5, side)
     return rearrange(mean, "c h w -> (h w) c")
 
-# %% ../nbs/15_attention.ipynb #ac36f84b
+
 def part_shares(
     parts: Tensor,   # labels (h, w)
     labels,          # which parts (q ints); a last column holds the rest
@@ -80,7 +80,7 @@ def part_mass(
     "Of all looks from a part of the sketch, the share that goes to each part of the reference."
     return shares.T @ alpha @ reference / shares.sum(0)[:, None]
 
-# %% ../nbs/15_attention.ipynb #96c0f485
+# %% ../nbs/15_attention.ipynb #4bb5b7f9
 ABLATIONS = ("none", "another reference", "blank reference", "permuted positions", "fusion off")
 
 
@@ -98,7 +98,7 @@ class Look(NamedTuple):
         "p: the grid has p × p cells."
         return round(len(self.alpha) ** 0.5)
 
-# %% ../nbs/15_attention.ipynb #15be3a55
+
 def move_cells(
     picture: Tensor,  # (…, h, w), sides divisible by p
     order: Tensor,    # (p²,): which cell comes to each place
@@ -108,7 +108,7 @@ def move_cells(
     cells = rearrange(picture, "... (r a) (s b) -> (r s) ... a b", r=side, s=side)
     return rearrange(cells[order], "(r s) ... a b -> ... (r a) (s b)", r=side)
 
-# %% ../nbs/15_attention.ipynb #e4060064
+
 @torch.no_grad()
 def look(
     generator: Generator,
@@ -140,7 +140,7 @@ def look(
     fake = generator.decoder(torch.cat([generator.blocks(c), c], 1), maps)
     return Look(sketch[0], reference[0], fake[0], logits[0], alpha[0], order)
 
-# %% ../nbs/15_attention.ipynb #469b94c3
+# %% ../nbs/15_attention.ipynb #ecf6ad85
 def attention_figure(
     sketch: Tensor,     # (1, h, w) in [-1, 1]
     reference: Tensor,  # (3, h, w) in [-1, 1]
@@ -169,7 +169,7 @@ def attention_figure(
     fig.tight_layout(pad=0.4)
     return fig
 
-# %% ../nbs/15_attention.ipynb #fb632a6e
+
 def part_point(
     parts: Tensor,  # (h, w) labels
     label: int,
@@ -184,7 +184,7 @@ def part_point(
     flat, (h, w) = int(depth.flatten().argmax()), parts.shape
     return ((flat % w) * 2 + 1) / w - 1, ((flat // w) * 2 + 1) / h - 1
 
-# %% ../nbs/15_attention.ipynb #ab5438e5
+# %% ../nbs/15_attention.ipynb #a228de08
 @cache
 def heat_colours() -> np.ndarray:   # uint8 (64, 3), from dark blue to yellow
     "The heat map's colours, for weights from 0 to the largest."
@@ -202,7 +202,7 @@ def heat_map(
     layer = np.column_stack([colour, np.floor(255 * (0.25 + 0.6 * value ** 0.5) + 0.5)])
     return layer.reshape(side, side, 4).astype(np.uint8)
 
-# %% ../nbs/15_attention.ipynb #902e289d
+
 def cell_centre(
     cell: int,  # row · p + column
     side: int,  # p
@@ -222,7 +222,7 @@ def point_colours(
     colours = {name: cell_colours(x, seen.positions) for name, x in pictures.items()}
     return {name: c[cell] for name, c in {"mixture": mixture, **colours}.items()}
 
-# %% ../nbs/15_attention.ipynb #f60ca3f2
+# %% ../nbs/15_attention.ipynb #cdacec06
 def _panels(seen: Look, truth: Tensor | None) -> tuple:
     "A figure with the pictures side by side, and its axes by name."
     import matplotlib.pyplot as plt
@@ -246,7 +246,7 @@ def _join(fig, ax, point, other, cells, side):
                 point, cell_centre(cell, side), ax.transData, other.transData, color=colour,
                 linewidth=width + 0.5 + 2 * weight / top, alpha=0.25 + 0.75 * weight / top))
 
-# %% ../nbs/15_attention.ipynb #f05ead27
+
 def explorer_figure(
     seen: Look,
     x: float, y: float,           # a point, in [-1, 1]

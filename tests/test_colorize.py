@@ -253,7 +253,7 @@ def test_what_is_written_keeps_its_colours(pictures, tmp_path, suffix, most):
     assert apart.max() <= most and apart.mean() < 1, (apart.max(), apart.mean())
 
 
-@pytest.mark.parametrize("suffix", [".ico", ".ICNS", ".xbm", ".doc", ""])
+@pytest.mark.parametrize("suffix", [".ico", ".ICNS", ".xbm", ".gif", ".doc", ""])
 def test_a_format_that_does_not_keep_the_size_is_refused_before_the_work(pictures, tmp_path, suffix, monkeypatch):
     monkeypatch.setattr("refcolor.app.commands.read_picture", lambda *a: pytest.fail("worked first"))
     done = colorize("--sketch", pictures / "in/ann.png", "--reference", pictures / "colours/ann.png", "--out", tmp_path / f"new/x{suffix}")

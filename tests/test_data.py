@@ -261,6 +261,7 @@ def test_every_artist_is_named():
     for name, who in dict(avatars="Micah Lanier", adventurer="Lisa Wischofsky", avataaars="Pablo Stanley", personas="Draftbit", miniavs="Webpixels",
                           **{"big-ears": "The Visual Team"}, dylan="Natalia Spivak", openmoji="OpenMoji").items():
         assert who in dataset_names()[name] and who in data_note(name)
+    assert all("CC BY 4.0" in data_note(name) for name in ("avatars", "adventurer"))
     assert "OpenMoji" in data_note("openmoji:people") and len(dataset_names()) == 8 + 7
 
 

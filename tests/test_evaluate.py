@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,6 +72,104 @@ def run(capsys, *arguments):
 
 
 # ---- metrics against independent implementations ----
+
+# 12_evaluate beyond the lesson: rulers that look right and are not
+
+VALID = open_dataset("avatars", split="valid", size=64, n=32)
+LABELS = [VALID.part_labels[p] for p in ("hair", "skin", "shirt")]
+
+
+@pytest.fixture(scope="module")
+def many(): return CrossReference(VALID, 32).batch(range(32))
+
+
+def test_a_part_that_the_reference_does_not_show_is_not_judged_nor_counted_as_wrong(many):
+    hidden = many.reference_parts.clone()
+    hidden[hidden == LABELS[0]] = 0
+    error = ev.region_error(many.reference, many.truth, many.parts, LABELS, hidden)
+    assert error[:, 0].isnan().all() and ev.region_accuracy(error)[:, 0].isnan().all()
+    assert (error < ev.ACCURATE)[:, 0].float().mean() == 0                     # the wrong version: NaN is wrong
+    with pytest.raises(ValueError, match="fake and truth"): ev.region_error(many.truth[:1], many.truth, many.parts, LABELS)
+
+
+def test_guesses_are_worth_what_was_computed(many):
+    error = {name: ev.region_error(x, many.truth, many.parts, LABELS).nanmean().item()
+             for name, x in (("constant", ev.constant_answer(many.truth)), ("copy", many.reference), ("flow", registered(many.sketch, many.reference)))}
+    assert error["constant"] == pytest.approx(0.25 * 235 / 255, abs=0.04)      # a quarter of the palettes' range
+    assert error["flow"] < error["copy"] < error["constant"] / 2
+
+
+def test_ssim_has_a_window_and_its_zero_is_black(many):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+    from torchmetrics.functional.image import structural_similarity_index_measure
+    noise = torch.randn(many.truth.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (many.truth + 0.3 * noise).clamp(-1, 1)[:4]
+    ours = ev.picture_metrics(noisy, many.truth[:4])
+    for i, (x, y) in enumerate(zip((noisy + 1) / 2, (many.truth + 1) / 2)):
+        x, y = x.double().numpy(), y.double().numpy()
+        theirs = structural_similarity(x, y, data_range=1., channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+        assert ours["psnr"][i] == pytest.approx(peak_signal_noise_ratio(y, x, data_range=1.), abs=1e-3) and ours["ssim"][i] == pytest.approx(theirs, abs=1e-3)
+    x, y = (noisy[0] + 1) / 2, (many.truth[0] + 1) / 2
+    mx, my, cov = x.mean(), y.mean(), ((x - x.mean()) * (y - y.mean())).mean()
+    whole = (2 * mx * my + 1e-4) / (mx**2 + my**2 + 1e-4) * (2 * cov + 9e-4) / (x.var() + y.var() + 9e-4)
+    centred = structural_similarity_index_measure(noisy[:1], many.truth[:1], data_range=2.)
+    assert abs(whole - ours["ssim"][0]) > 0.05 and abs(centred - ours["ssim"][0]) > 0.02
+
+
+def test_correspondence_counts_cells_of_two_axes_and_shares_ties(many):
+    from refcolor.augment import noise_size, self_reference
+    from refcolor.core import TINY as PRESET
+    from refcolor.triplet import correspondence
+    grid = self_reference(many.reference, many.sketch, replace(PRESET.data, recipe="paper"),
+                          uniform(0, 0, range(32), noise_size(replace(PRESET.data, recipe="paper")))).grid
+    index, valid, _ = correspondence(grid, 256)
+    def hot(at): return torch.nn.functional.one_hot(at, 256).float()
+    perfect, beside, below = hot(index), hot(torch.where(index % 16 < 15, index + 1, index - 1)), hot(torch.where(index < 240, index + 16, index - 16))
+    assert (ev.correspondence_accuracy(perfect, grid, 0) == 1).all() and ev.correspondence_accuracy(perfect.flip(-1), grid).mean() < 0.1
+    for off in (beside, below):
+        assert (ev.correspondence_accuracy(off, grid, 0) == 0).all() and (ev.correspondence_accuracy(off, grid, 1) == 1).all()
+    flat = (((below.argmax(-1) - index).abs() <= 1) & valid).sum(-1) / valid.sum(-1)      # along the flattened row
+    assert flat.max() < 0.1
+    even = ev.correspondence_accuracy(torch.zeros(32, 256, 256), grid, 0)
+    assert even.numpy() == pytest.approx(1 / 256)                              # not the luck of cell 0
+
+
+def test_even_attention_gets_the_part_s_area_and_columns_are_another_question(many):
+    area = ev.part_cells(many.reference_parts, LABELS, 256).float().mean(-1)
+    got = ev.part_attention(torch.zeros(32, 256, 256), many.parts, many.reference_parts, LABELS)
+    assert got.nanmean(0).numpy() == pytest.approx(area.mean(0).numpy(), abs=0.01)
+    head = torch.tensor([[[2, 2], [0, 0]]], dtype=torch.uint8)
+    looks = torch.tensor([[[1., 0, 0, 0], [.5, 0, .5, 0], [.25] * 4, [.25] * 4]]).log()
+    assert ev.part_attention(looks, head, head, [2]).item() == pytest.approx(0.75) != ev.part_attention(looks.mT, head, head, [2]).item()
+    assert ev.part_attention(looks, head, 0 * head, [2]).isnan().all()
+
+
+def test_keypoints_are_read_at_their_own_points():
+    ramp, left = torch.tensor([-1., -1, 1, 1]).expand(3, 4, 4), torch.tensor([[-0.5, 0.], [-0.25, 0.5]])
+    assert ev.keypoint_psnr(ramp.flip(-1), ramp, left, left * torch.tensor([-1., 1])) == 100
+    assert ev.keypoint_psnr(ramp.flip(-1), ramp, left, left) == pytest.approx(0, abs=1e-6)      # the same points in both
+    with pytest.raises(ValueError, match="points: expected"): ev.keypoint_psnr(ramp, ramp, left, left[:1])
+
+
+def test_an_interval_is_that_of_the_normal_approximation():
+    low, high = ev.bootstrap_interval(np.arange(100))
+    assert low < 49.5 < high and (high - low) / 2 == pytest.approx(1.96 * np.arange(100).std() / 10, abs=0.5)
+
+
+def test_batches_of_any_border_give_the_same_numbers_and_a_model_does_not_differ_from_itself():
+    tiny, source = load_generator(TINY), CrossReference(VALID, 12)
+    (one, _), (other, _) = (ev.measure(tiny, source, batch=b) for b in (16, 5))
+    for name in one: assert other[name] == pytest.approx(one[name], abs=1e-4, nan_ok=True), name
+    same = ev.compare(ev.Evaluation({}, one), ev.Evaluation({}, one))["psnr"]
+    assert (same["difference"], same["ci"]) == (0., (0., 0.))
+
+
+@pytest.mark.parametrize("features, distance, words", [
+    ({"": np.zeros((128, 1280)), "real": np.zeros((128, 1280))}, "frechet", "at least 1281 pictures, got 128: give --n 1281, or take --distance kernel"),
+    ({"": np.full((16, 4), np.nan), "real": np.zeros((16, 4))}, "auto", "64 of 64 numbers are NaN")])
+def test_a_crowd_that_cannot_be_compared_is_one_sentence(features, distance, words):
+    with pytest.raises(UserError, match=words): ev.crowd_distances(features, "lite0", distance)
+
 
 def test_ms_ssim_is_built_from_scikit_images_ssim():
     "Wang et al. 2003: contrast and structure at five scales, luminance at the last one only."

@@ -142,3 +142,14 @@ def test_the_figure_counts_parameters_and_boxes():
     for blocks in (2, 0):
         texts, fewer = figure(replace(PAPER.model, blocks=blocks))
         assert boxes - fewer == 4 - blocks and any(t.startswith(f"{blocks} residual blocks") for t in texts)
+
+
+def test_the_figure_leads_each_skip_to_the_block_of_its_size_and_shows_the_pictures():
+    pictures = -torch.ones(1, 4, 4), torch.zeros(3, 4, 4), torch.ones(3, 4, 4)
+    fig = draw_architecture(PAPER.model, pictures)
+    skips = [line.get_ydata() for line in fig.axes[0].lines if line.get_color() == (0.25, 0.45, 0.7)]
+    assert len(skips) == 9 and all(y[0] == y[-1] < y[1] == y[2] for y in skips)       # boxes are as high as maps
+    shown = [(image.get_extent(), image.get_array().mean()) for image in fig.axes[0].images]
+    (left, *_), (_, _, low, _), (right, _, high, _) = (box for box, _ in shown)
+    assert left < right and low < high and [round(grey) for _, grey in shown] == [0, 128, 255]
+    plt.close(fig)

@@ -24,7 +24,7 @@ from ..colorize import default_weights, full_size, lines_of
 from ..core import UserError
 from ..data.characters import Characters, line_art_svg, rasterize, true_answers
 from ..data.datasets import open_dataset
-from ..data.decode import notes_of, read_picture, read_sketch
+from ..data.decode import notes_of, read_reference, read_sketch
 from ..data.pictures import letterbox
 from ..framing import View
 from ..generator import Generator, load_generator
@@ -98,7 +98,7 @@ def read_upload(
     if len(data) > MAX_BYTES:
         raise UserError(f"{role}: {name} has {len(data) / 1e6:.1f} MB; at most "
                         f"{MAX_BYTES // 10**6} MB, save it smaller")
-    read = read_sketch if role == "sketch" else read_picture
+    read = read_sketch if role == "sketch" else read_reference
     image = read(data, role, name=name)
     image.thumbnail((KEEP, KEEP))
     return image
