@@ -255,7 +255,10 @@ def page_colours(
     return page
 
 
-def full_size(fake: Tensor, lines: Image.Image, view: View) -> Image.Image:   # (3, s, s)
+def full_size(
+    fake: Tensor,        # (3, s, s), as for `page_colours`
+    lines: Image.Image, view: View,
+) -> Image.Image:        # RGB, of the drawing's size
     "What `page_colours` brings back, with the drawing's ink on it."
     return ImageChops.multiply(page_colours(fake, lines, view), lines.convert("RGB"))
 
@@ -282,8 +285,9 @@ def colorize(
 
 
 def flat_colours(
-    sketch, reference, weights=None, palette=None, hints=(),    # all as for `colorize`
-    clean: bool = True, extract: bool = False,
+    sketch,               # all as for `colorize`
+    reference,            # one, or a list
+    weights=None, palette=None, hints=(), clean: bool = True, extract: bool = False,
 ) -> Flats:
     "What `colorize` paints where it is flat: the picture, its colours alone, their numbers."
     palette = None if palette is None else palette_from(palette)
