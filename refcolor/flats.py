@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from .core import needs
 from .show import to_image, to_tensor
 
 # %% ../nbs/app/flats.ipynb #6003c46c
@@ -159,7 +158,7 @@ def _filled(
     labels: np.ndarray,   # (h, w), 0 where there is none
 ) -> np.ndarray:
     "Give each pixel without a label the nearest one, to some pixels in large drawings."
-    with needs("train"): from scipy.ndimage import distance_transform_edt
+    from scipy.ndimage import distance_transform_edt
     if not labels.any(): return labels
     h, w = labels.shape
     if max(h, w) <= 2 * WORK:
@@ -175,10 +174,9 @@ def segment(
     lines,           # the drawing, ink dark on 255: a picture, or uint8 (h, w)
 ) -> np.ndarray:     # int32 (h, w): 0 on ink, segments count from 1
     "Cut a drawing into segments that end at lines, and where lines have small gaps."
-    with needs("train"):
-        from scipy.ndimage import distance_transform_edt, label
-        from skimage.morphology import h_maxima
-        from skimage.segmentation import watershed
+    from scipy.ndimage import distance_transform_edt, label
+    from skimage.morphology import h_maxima
+    from skimage.segmentation import watershed
     if isinstance(lines, Image.Image): lines = lines.convert("L")
     papers = _papers(np.asarray(lines) > 153)
     if papers[0].all(): return papers[0].astype(np.int32)
@@ -198,7 +196,7 @@ def palette_of(
     n: int = 12,              # colours at most
 ) -> np.ndarray:              # uint8 (k, 3), the commonest first
     "The commonest colours of a picture that can be told apart."
-    with needs("train"): from skimage.color import rgb2lab
+    from skimage.color import rgb2lab
     x = np.pad(np.asarray(reference.convert("RGB"), np.int16), ((1, 1), (1, 1), (0, 0)), "edge")
     step = -(-max(reference.size) // 512)
     (up, here, down), (left, _, right) = [[slice(k, k - 2 or None, step) for k in range(3)]] * 2
@@ -312,7 +310,7 @@ def regions(
     segments: np.ndarray | None = None,   # 0 on ink; None: lines do not part a colour
 ) -> np.ndarray:            # int32 (h, w), from 1; ink belongs to a region beside it
     "Number the connected regions of one colour, between lines."
-    with needs("train"): from skimage.measure import label
+    from skimage.measure import label
     shown = index + 1 if segments is None else (index + 1) * (segments > 0)
     found = label(shown, background=0, connectivity=1).astype(np.int32)
     return _filled(found).clip(1)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..augment import (draw_pose, noise_size, self_reference, similarity_grid,
                               spatial_transform)
-from ..core import DataConfig, UserError, needs, say, uniform
+from ..core import DataConfig, UserError, say, uniform
 from .characters import GENERATED, STYLES, shape_key, true_answers
 from .datasets import Pictures, draw_sketch, open_dataset
 from .decode import notes_of, read_picture, read_sketch, say_once
@@ -119,7 +119,7 @@ def registered(
     reference: Tensor  # (b, 3, h, w) in [-1, 1]
 ) -> Tensor:           # as the reference
     "The reference, moved so that its lines meet the sketch's: scikit-image's TV-L1 optical flow."
-    with needs("eval"): from skimage.registration import optical_flow_tvl1
+    from skimage.registration import optical_flow_tvl1
     flows = [optical_flow_tvl1(s, line)[::-1].copy()              # rows first: (2, h, w) is (y, x)
              for s, line in zip(sketch[:, 0].numpy(), xdog(reference)[:, 0].numpy())]
     h, w = reference.shape[2:]

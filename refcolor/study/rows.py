@@ -23,8 +23,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..augment import Triple, make_triple
-from ..core import (Preset, UserError, code_digest, load_result, needs, preset_from_dict,
-                           uniform, with_recipe, write_atomically)
+from ..core import (Preset, UserError, code_digest, load_result, preset_from_dict, uniform,
+                           with_recipe, write_atomically)
 from ..data.characters import STYLES
 from ..data.datasets import open_dataset
 from ..data.pairs import TEST_PICTURES, BentReference, registered, sources_of
@@ -220,7 +220,7 @@ def same_histogram(
     reference: Tensor,  # (b, 3, h, w) in [-1, 1]
 ) -> Tensor:            # as the reference
     "scikit-image's palette transfer: the sketch's grey levels take the reference's histograms."
-    with needs("train"): from skimage.exposure import match_histograms
+    from skimage.exposure import match_histograms
     pairs = zip(sketch.expand_as(reference).numpy(), reference.numpy())
     found = np.stack([match_histograms(s, r, channel_axis=0) for s, r in pairs])
     return torch.from_numpy(found).float()
