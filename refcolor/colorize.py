@@ -6,7 +6,7 @@
 __all__ = ['paper_of', 'ink_of', 'extract_lines', 'is_line_art', 'cell_at', 'part_around', 'colour_around', 'hint_mask',
            'two_figures', 'lines_of', 'page_colours', 'full_size', 'colorize', 'flat_colours', 'default_weights']
 
-# %% ../nbs/14_colorize.ipynb #77e5ee1e
+# %% ../nbs/14_colorize.ipynb #745a11fb
 from argparse import ArgumentTypeError
 from functools import partial
 from importlib.resources import files
@@ -29,7 +29,7 @@ from .generator import Generator, load_generator
 from .show import to_image, to_tensor
 from .sketch import xdog
 
-# %% ../nbs/14_colorize.ipynb #546f19b3
+# %% ../nbs/14_colorize.ipynb #ecf19f85
 def paper_of(
     sketch: Image.Image,  # mode RGB
 ) -> Image.Image:         # mode RGB, at most 256 pixels wide and high
@@ -47,7 +47,7 @@ def paper_of(
     floor = 0.4 * x.flatten(2).quantile(0.95, dim=2)[..., None, None]
     return to_image(closed.maximum(floor).clamp(min=0.01) * 2 - 1)
 
-# %% ../nbs/14_colorize.ipynb #535206a2
+
 def ink_of(
     sketch: Image.Image,  # mode RGB or L
     clean: bool = True,   # False: as it is, in grey
@@ -75,7 +75,7 @@ def ink_of(
     return ink.point([min(255, max(0, round((v - black) / (white - black) * 255)))
                       for v in range(256)])
 
-# %% ../nbs/14_colorize.ipynb #342d6caf
+# %% ../nbs/14_colorize.ipynb #f33e7d97
 def extract_lines(
     image: Image.Image,  # mode RGB: a photograph, a painting
 ) -> Image.Image:        # mode L, ink dark on 255; of the image's size
@@ -86,7 +86,7 @@ def extract_lines(
     contrast = min(4., max(1., image.width / small.width))
     return lines.point([min(255, max(0, round((v - 128) * contrast + 128))) for v in range(256)])
 
-# %% ../nbs/14_colorize.ipynb #257b126d
+
 def is_line_art(
     picture: Image.Image,   # mode RGB
 ) -> bool:
@@ -99,7 +99,7 @@ def is_line_art(
     wide = np.asarray(coloured.filter(ImageFilter.MinFilter(5)))       # a blue pencil's line is not
     return bool((np.asarray(ink_of(small)) > 200).mean() > 0.6 and (wide > 0).mean() < 0.02)
 
-# %% ../nbs/14_colorize.ipynb #8670e395
+# %% ../nbs/14_colorize.ipynb #836500b8
 def cell_at(
     x: float, y: float,      # a point of a picture, in [-1, 1]; outside, the nearest cell
     width: int,              # cells in a row
@@ -139,7 +139,7 @@ def colour_around(
     colour = patch.flatten(1).median(1).values.view(3, 1, 1)
     return (reference - colour).abs().amax(0) < 0.2
 
-# %% ../nbs/14_colorize.ipynb #13159010
+
 def hint_mask(
     hints,           # [(x, y, (x', y'))] in [-1, 1] of the squares; (x', y', k) is in reference k
     sketch: Tensor,  # the square that the network sees (1, 1, s, s) in [-1, 1]
@@ -182,7 +182,7 @@ def _parse_hints(hints, references: int):
             raise UserError(f"hint {i}: there is no reference {last}, they count from 0")
         yield *points, last
 
-# %% ../nbs/14_colorize.ipynb #e7e149fe
+# %% ../nbs/14_colorize.ipynb #b7ba047b
 def two_figures(
     lines: Image.Image,   # mode L, ink dark on 255
 ) -> bool:
@@ -262,7 +262,7 @@ def full_size(
     "What `page_colours` brings back, with the drawing's ink on it."
     return ImageChops.multiply(page_colours(fake, lines, view), lines.convert("RGB"))
 
-# %% ../nbs/14_colorize.ipynb #10c67642
+# %% ../nbs/14_colorize.ipynb #ffbde327
 def colorize(
     sketch,               # a path, or a picture of any size and mode
     reference,            # the same, or a list of several
@@ -334,7 +334,7 @@ def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
     fake = generator(seen.to(device), [x.to(device) for x in colours], False, mask).fake[0].cpu()
     return fake, pictures, views, paints, notes
 
-# %% ../nbs/14_colorize.ipynb #3186e8c6
+
 def default_weights() -> Path:
     "The weights used when none are named: packaged ones, else runs/demo; raises `UserError`."
     packaged = Path(str(files("refcolor"))) / "weights"

