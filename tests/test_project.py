@@ -196,7 +196,7 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
 
 # what a module may import beyond `requirements`; the others run without any extra
 EXTRAS = {"core": "train", "show": "explore", "data.styles": "draw", "data.emoji": "draw", "data.characters": "draw", "data.datasets": "train", "data.pairs": "eval", "engine.features": "eval",
-          "engine.callbacks": "train", "train": "train", "fid": "eval", "evaluate": "eval", "attention": "explore", "engine.scale": "train",
+          "engine.callbacks": "train", "train": "train", "fid": "eval", "evaluate": "eval", "attention": "explore", "generator": "explore", "engine.scale": "train",
           "app.export": "onnx", "app.report": "eval", "app.explorer": "explore", "study.rows": "train", "study.runs": "train",
           "study.tables": "train", "app.commands": "train"}
 

