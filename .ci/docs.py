@@ -5,6 +5,7 @@ import importlib
 import inspect
 import posixpath
 import re
+import textwrap
 from configparser import ConfigParser
 from pathlib import Path
 from tempfile import mkdtemp
@@ -25,7 +26,7 @@ MODULES = {name: _FOUND[name] for name in _cfg["DEFAULT"]["order"].split() if "_
 
 
 def _name(annotation) -> str:
-    if annotation is inspect.Parameter.empty: return ""
+    if annotation in (inspect.Parameter.empty, type(None)): return ""       # the type of a default that is None says nothing
     text = annotation.__name__ if inspect.isclass(annotation) else str(annotation)
     return text.replace("torch.", "").replace("typing.", "").replace("|", "\\|")
 
@@ -107,15 +108,21 @@ def folded(source: str) -> str:
         if isinstance(node, ast.Assert): return True
         call = node.value if isinstance(node, ast.Expr) else None
         return isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith("test_")
-    if body and all(isinstance(n, ast.Import | ast.ImportFrom) for n in body): return "imports"
+    def is_import(node):
+        return isinstance(node, ast.Import | ast.ImportFrom) or isinstance(node, ast.With) and all(map(is_import, node.body))
+    if body and all(map(is_import, body)): return "imports"
     return "tests" if body and all(map(is_test, body)) else ""
 
 
 def _words(text: str) -> str:
-    "The first sentence of some markdown, as a description of the picture below it."
-    text = re.sub(r"\$[^$]*\$|<[^>]+>|!\[|\]\([^)]*\)|[*_`#|>\[]", " ", text)
-    text = re.sub(r"\s+", " ", text).strip()
-    return html.escape(re.split(r"(?<=[.?!:]) ", text)[0][:160], quote=True)
+    "The first sentences of some markdown, as a description of the picture below it: 40 letters or more, where there are."
+    text = re.sub(r"^```.*?^```|^\|.*?$", "", text, flags=re.S | re.M)
+    text = re.sub(r"\$[^$]*\$|<[^>]+>|^#+ |^> |!?\[([^\]]*)\]\([^)]*\)|\*+|`", r"\1", text, flags=re.M)
+    said = ""
+    for sentence in re.split(r"(?<=[.?!:]) (?=\W*[A-Z])", re.sub(r"\s+", " ", text).strip()):
+        said = f"{said} {sentence}".strip()
+        if len(said) >= 40: break
+    return html.escape(textwrap.shorten(said, 160, placeholder=" …"), quote=True)
 
 
 def readable(path: Path) -> tuple:    # of a notebook, {cell id: words}
@@ -127,7 +134,8 @@ def readable(path: Path) -> tuple:    # of a notebook, {cell id: words}
             c.source = mathml(c.source)
             continue
         c.source = re.sub(r"^#\s?\|.*\n?", "", c.source, flags=re.M).lstrip("\n")
-        c.metadata.tags = [f"fold-{fold}"] if (fold := folded(c.source)) else []
+        tags = [t for t in c.metadata.get("tags", ()) if t == "hide_input"]
+        c.metadata.tags = tags or ([f"fold-{fold}"] if (fold := folded(c.source)) else [])
         if not c.source: c.metadata.tags = ["empty"]
         shown[c.id] = said
         for o in c.get("outputs", ()):

@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .colorize import cell_at, hint_mask
-from .core import UserError
+from .core import UserError, needs
 from .encoder import gather_levels
 from .generator import Generator
 from .scft import SCFT
@@ -149,7 +149,7 @@ def attention_figure(
     points,             # [(x, y, name)], in [-1, 1] of the sketch
 ):
     "The sketch with its points, the result, and for each point a spotlight on the reference."
-    import matplotlib.pyplot as plt
+    with needs("explore"): import matplotlib.pyplot as plt
     fig, axes = plt.subplots(1, 2 + len(points), figsize=(2.1 * (2 + len(points)), 2.4))
     h, w = sketch.shape[-2:]
     extent = (0, w, h, 0)
@@ -188,7 +188,7 @@ def part_point(
 @cache
 def heat_colours() -> np.ndarray:   # uint8 (64, 3), from dark blue to yellow
     "The heat map's colours, for weights from 0 to the largest."
-    from matplotlib import colormaps
+    with needs("explore"): from matplotlib import colormaps
     return (colormaps["cividis"](np.linspace(0, 1, 64))[:, :3] * 255).round().astype(np.uint8)
 
 
@@ -225,7 +225,7 @@ def point_colours(
 # %% ../nbs/15_attention.ipynb #cdacec06
 def _panels(seen: Look, truth: Tensor | None) -> tuple:
     "A figure with the pictures side by side, and its axes by name."
-    import matplotlib.pyplot as plt
+    with needs("explore"): import matplotlib.pyplot as plt
     pictures = {"sketch": seen.sketch, "reference": seen.reference, "output": seen.fake}
     if truth is not None: pictures["true answer"] = truth
     fig, axes = plt.subplots(1, len(pictures), figsize=(2.4 * len(pictures), 2.9))
@@ -238,7 +238,7 @@ def _panels(seen: Look, truth: Tensor | None) -> tuple:
 
 def _join(fig, ax, point, other, cells, side):
     "Lines from a point of one picture to cells of another, wider where the weight is larger."
-    from matplotlib.patches import ConnectionPatch
+    with needs("explore"): from matplotlib.patches import ConnectionPatch
     top = max(weight for _, weight in cells) or 1.
     for cell, weight in cells[::-1]:                               # the strongest on top
         for width, colour in ((1.4, "black"), (0, "white")):       # white, with a dark rim
@@ -255,7 +255,7 @@ def explorer_figure(
     truth: Tensor | None = None,  # (3, h, w) in [-1, 1], where it is known
 ):
     "What the explorer shows for a point: heat map, lines, colours."
-    from matplotlib.patches import Rectangle
+    with needs("explore"): from matplotlib.patches import Rectangle
     fig, axes = _panels(seen, truth)
     p, cell = seen.positions, cell_at(x, y, seen.positions)
     other = "reference" if on == "sketch" else "sketch"

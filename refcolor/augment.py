@@ -19,7 +19,7 @@ from .core import DataConfig, check_image, uniform
 from .data.pictures import Samples
 from .tps import pixel_centres, sampling_grid, warp
 
-# %% ../nbs/04_augment.ipynb #88fd47f5
+# %% ../nbs/04_augment.ipynb #4293c7f6
 def _check_noise(noise: Tensor, b: int, n: int):
     "Raise `ValueError` unless `noise` is floating (b, n) in [-1, 1]."
     if tuple(noise.shape) != (b, n) or not noise.is_floating_point():
@@ -42,7 +42,7 @@ def appearance_transform(
     _check_noise(noise, len(image), 3)
     return (image + strength * noise.to(image)[:, :, None, None]).clamp(-1, 1)
 
-# %% ../nbs/04_augment.ipynb #ab1c830d
+# %% ../nbs/04_augment.ipynb #5de6778e
 def spatial_transform(
     image: Tensor,           # (b, c, h, w) in [-1, 1]
     displacement: Tensor,    # of the control points (b, side², 2), in units of [-1, 1]
@@ -120,7 +120,7 @@ def self_reference(
     reference, grid = spatial_transform(target, displacement, config.padding)
     return Triple(sketch, target, reference, grid)
 
-# %% ../nbs/04_augment.ipynb #e820c6d0
+# %% ../nbs/04_augment.ipynb #56161f09
 class Pose(NamedTuple):
     "Where b figures stand on their pages; pages are square."
     scale: Tensor     # (b,)
@@ -179,7 +179,7 @@ def draw_pose(
         settled = settled | new
     return chosen
 
-# %% ../nbs/04_augment.ipynb #6a96960d
+# %% ../nbs/04_augment.ipynb #08d2255a
 def recolour(
     image: Tensor,    # (b, 3, h, w) in [-1, 1]
     sketch: Tensor,   # its line art (b, 1, h, w), ink is -1
@@ -238,7 +238,7 @@ def worn_lines(
     gone = (away < 0.08 * gaps[:, None, :, 2]).any(-1).view_as(sketch)
     return torch.where(u[:, :1] < 2 * share - 1, worn.masked_fill(gone, 1.), sketch)
 
-# %% ../nbs/04_augment.ipynb #85058658
+# %% ../nbs/04_augment.ipynb #19007afc
 NOWHERE = 1e4   # in a grid: no correspondence; so large that no mean over a cell hides it
 
 

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['paper_of', 'ink_of', 'extract_lines', 'is_line_art', 'cell_at', 'part_around', 'colour_around', 'hint_mask',
-           'lines_of', 'full_size', 'colorize', 'default_weights']
+           'two_figures', 'lines_of', 'page_colours', 'full_size', 'colorize', 'flat_colours', 'default_weights']
 
-# %% ../nbs/14_colorize.ipynb #77e5ee1e
+# %% ../nbs/14_colorize.ipynb #745a11fb
+from argparse import ArgumentTypeError
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -17,16 +18,18 @@ import torch.nn.functional as F
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
+from .app.arguments import colour
+from .app.layers import Flats, paint_regions, palette_from, palette_of_all
 from .core import UserError, say
 from .data.decode import (add_note, drawn_in, edges_of, no_drawing, notes_of, read_picture,
-                                  read_sketch)
+                                  read_reference, read_sketch, strip_note)
 from .flats import colour_between_lines, with_neighbours
 from .framing import View
 from .generator import Generator, load_generator
 from .show import to_image, to_tensor
 from .sketch import xdog
 
-# %% ../nbs/14_colorize.ipynb #546f19b3
+# %% ../nbs/14_colorize.ipynb #ecf19f85
 def paper_of(
     sketch: Image.Image,  # mode RGB
 ) -> Image.Image:         # mode RGB, at most 256 pixels wide and high
@@ -44,7 +47,7 @@ def paper_of(
     floor = 0.4 * x.flatten(2).quantile(0.95, dim=2)[..., None, None]
     return to_image(closed.maximum(floor).clamp(min=0.01) * 2 - 1)
 
-# %% ../nbs/14_colorize.ipynb #535206a2
+
 def ink_of(
     sketch: Image.Image,  # mode RGB or L
     clean: bool = True,   # False: as it is, in grey
@@ -72,7 +75,7 @@ def ink_of(
     return ink.point([min(255, max(0, round((v - black) / (white - black) * 255)))
                       for v in range(256)])
 
-# %% ../nbs/14_colorize.ipynb #342d6caf
+# %% ../nbs/14_colorize.ipynb #f33e7d97
 def extract_lines(
     image: Image.Image,  # mode RGB: a photograph, a painting
 ) -> Image.Image:        # mode L, ink dark on 255; of the image's size
@@ -83,7 +86,7 @@ def extract_lines(
     contrast = min(4., max(1., image.width / small.width))
     return lines.point([min(255, max(0, round((v - 128) * contrast + 128))) for v in range(256)])
 
-# %% ../nbs/14_colorize.ipynb #257b126d
+
 def is_line_art(
     picture: Image.Image,   # mode RGB
 ) -> bool:
@@ -96,7 +99,7 @@ def is_line_art(
     wide = np.asarray(coloured.filter(ImageFilter.MinFilter(5)))       # a blue pencil's line is not
     return bool((np.asarray(ink_of(small)) > 200).mean() > 0.6 and (wide > 0).mean() < 0.02)
 
-# %% ../nbs/14_colorize.ipynb #8670e395
+# %% ../nbs/14_colorize.ipynb #836500b8
 def cell_at(
     x: float, y: float,      # a point of a picture, in [-1, 1]; outside, the nearest cell
     width: int,              # cells in a row
@@ -136,7 +139,7 @@ def colour_around(
     colour = patch.flatten(1).median(1).values.view(3, 1, 1)
     return (reference - colour).abs().amax(0) < 0.2
 
-# %% ../nbs/14_colorize.ipynb #13159010
+
 def hint_mask(
     hints,           # [(x, y, (x', y'))] in [-1, 1] of the squares; (x', y', k) is in reference k
     sketch: Tensor,  # the square that the network sees (1, 1, s, s) in [-1, 1]
@@ -159,20 +162,42 @@ def hint_mask(
 
 
 def _parse_hints(hints, references: int):
-    "Each hint as (x, y, x', y', k); raises `UserError` that names one that is none."
+    "Each as (x, y, x', y', k) or (x, y, colour); raises `UserError` that names one that is none."
     for i, hint in enumerate(hints, 1):
         try:
-            x, y, (u, v, *k) = hint
-            x, y, u, v, (k,) = *map(float, (x, y, u, v)), k or [0]
+            x, y, there = hint
+            if there is None or isinstance(there, str):
+                points, k = tuple(map(float, (x, y))), []
+                last = None if there in (None, "none") else colour(there)
+            else:
+                u, v, *k = there
+                points, (last,) = tuple(map(float, (x, y, u, v))), k or [0]
+        except ArgumentTypeError as e: raise UserError(f"hint {i}: {e}") from None
         except (TypeError, ValueError):
-            raise UserError(f"hint {i}: expected (x, y, (x', y')), got {hint}") from None
-        if not all(-1 <= c <= 1 for c in (x, y, u, v)):
+            raise UserError(f"hint {i}: expected (x, y, (x', y')) or (x, y, \"#rrggbb\"), "
+                            f"got {hint}") from None
+        if not all(-1 <= c <= 1 for c in points):
             raise UserError(f"hint {i}: a point lies outside of its picture: {hint}")
-        if k not in range(references):
-            raise UserError(f"hint {i}: there is no reference {k}, they count from 0")
-        yield x, y, u, v, k
+        if k and last not in range(references):
+            raise UserError(f"hint {i}: there is no reference {last}, they count from 0")
+        yield *points, last
 
-# %% ../nbs/14_colorize.ipynb #e7e149fe
+# %% ../nbs/14_colorize.ipynb #b7ba047b
+def two_figures(
+    lines: Image.Image,   # mode L, ink dark on 255
+) -> bool:
+    "Whether two drawings of about one height stand beside each other, with paper between."
+    small = lines.crop(drawn_in(lines)[0])
+    small.thumbnail((256, 256), Image.Resampling.BOX)
+    ink = np.asarray(small) < 200
+    filled = np.flatnonzero(ink.any(0))
+    ends = np.flatnonzero(np.diff(filled) > 0.04 * max(ink.shape)) + 1        # of pieces
+    pieces = [ink[:, x[0]:x[-1] + 1] for x in np.split(filled, ends) if len(x)]
+    # a speech mark, a tail, a star is smaller
+    return sum(p.sum() > 0.2 * ink.sum() and p.shape[1] > 0.2 * ink.shape[1]
+               and np.ptp(np.flatnonzero(p.any(1))) > 0.6 * ink.shape[0] for p in pieces) > 1
+
+
 def lines_of(
     sketch,                 # a path, or a picture of any size and mode
     clean: bool = True,     # make paper white and ink dark
@@ -183,9 +208,18 @@ def lines_of(
     lines = extract_lines(picture) if extract else ink_of(picture, clean)
     low, high = lines.getextrema()
     if low > 200 or high < 128: raise no_drawing(picture)
+    small = lines.copy()
+    small.thumbnail((512, 512), Image.Resampling.BOX)
+    steps = ImageChops.subtract(*(small.filter(f(3)) for f in (ImageFilter.MaxFilter,
+                                                               ImageFilter.MinFilter)))
+    if (np.asarray(steps) > 40).mean() < 2e-4:
+        raise no_drawing(picture, what="has no lines, only soft shades; draw its outlines")
     if not (extract or is_line_art(picture)):
         add_note(picture, "dark or coloured areas, not only lines; extract (--extract) draws the "
                           "lines of a picture")
+    if note := strip_note(picture): add_note(picture, note)
+    elif two_figures(lines): add_note(picture, "two figures side by side; colour each by itself, "
+                                               "with its own reference")
     lines.info = picture.info
     return lines
 
@@ -202,12 +236,12 @@ def _ink_box(lines: Image.Image, view: View) -> tuple:   # a box of the lines
     return tuple(box.tolist())
 
 
-def full_size(
+def page_colours(
     fake: Tensor,        # the network's picture (3, s, s) in [-1, 1]
     lines: Image.Image,  # the drawing at its own size, mode L
     view: View,          # what the network saw of it
 ) -> Image.Image:        # RGB, of the drawing's size
-    "Bring what the network painted under the lines of the drawing, and back into its sheet."
+    "Bring what the network painted into the sheet of the drawing, at its size, without ink."
     left, top, right, bottom = view.box
     inside, seen = (slice(None), slice(top, bottom), slice(left, right)), to_tensor(view.square)[0]
     colour = colour_between_lines(fake[inside], seen[inside], lines.crop(view.figure))
@@ -218,40 +252,89 @@ def full_size(
     else: box = _ink_box(lines, view)        # no colour runs out of an open drawing
     shown = [v - view.figure[k % 2] for k, v in enumerate(box)]
     page.paste(colour.crop(shown), box[:2])
-    return ImageChops.multiply(page, lines.convert("RGB"))
+    return page
 
-# %% ../nbs/14_colorize.ipynb #10c67642
-@torch.no_grad()
+
+def full_size(
+    fake: Tensor,        # (3, s, s), as for `page_colours`
+    lines: Image.Image, view: View,
+) -> Image.Image:        # RGB, of the drawing's size
+    "What `page_colours` brings back, with the drawing's ink on it."
+    return ImageChops.multiply(page_colours(fake, lines, view), lines.convert("RGB"))
+
+# %% ../nbs/14_colorize.ipynb #ffbde327
 def colorize(
     sketch,               # a path, or a picture of any size and mode
     reference,            # the same, or a list of several
     weights=None,         # a run's folder, a checkpoint, a Generator; None: `default_weights()`
+    flat: bool = False,   # one exact colour in a region, of the palette
+    palette=None,         # of the flat colours: "#rrggbb", …; None: the references'
     hints=(),             # [(x, y, (x', y'))], in [-1, 1] of the pictures; (x', y', k): reference k
+                          # … or (x, y, "#rrggbb"), (x, y, None): paint this flat, or leave it
     clean: bool = True,   # make the sketch's paper white and its ink dark
     extract: bool = False,  # the sketch is a colour picture: draw its lines first
-) -> Image.Image:         # RGB, of the sketch's size
+) -> Image.Image:         # RGB, of the sketch's size; info["notes"]: what was said of the files
     "Colour a sketch with the colours of a reference; raises `UserError` if that cannot be done."
+    palette = None if palette is None else palette_from(palette)
+    painted = _paint(sketch, reference, weights, hints, clean, extract)
+    fake, (lines, *_), (here, *_), paints, notes = painted
+    if flat or palette is not None or paints: result = _flats(*painted, palette).picture()
+    else: result = full_size(fake, lines, here)
+    result.info["notes"] = notes
+    return result
+
+
+def flat_colours(
+    sketch,               # all as for `colorize`
+    reference,            # one, or a list
+    weights=None, palette=None, hints=(), clean: bool = True, extract: bool = False,
+) -> Flats:
+    "What `colorize` paints where it is flat: the picture, its colours alone, their numbers."
+    palette = None if palette is None else palette_from(palette)
+    return _flats(*_paint(sketch, reference, weights, hints, clean, extract), palette)
+
+
+def _flats(fake, pictures: list, views: list, paints: dict, notes: list, palette) -> Flats:
+    (lines, *references), (here, *there) = pictures, views
+    if palette is None:
+        palette = palette_of_all([p.crop(view.figure) for p, view in zip(references, there)])
+    flats = Flats.of(page_colours(fake, lines, here), lines, here, palette)._replace(notes=notes)
+    if not paints: return flats
+    w = lines.width
+    flats, on_line = paint_regions(flats, [(*divmod(cell_at(x, y, *lines.size), w)[::-1], paint)
+                                           for x, y, paint in paints.values()])
+    for i in on_line:
+        notes.append(f"hint {[*paints][i]} lies on a line; the region beside it counts")
+        say(f"note: {notes[-1]}")
+    return flats
+
+
+@torch.no_grad()
+def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
+    "What the network paints, lines and references, its views, {i: hint that paints}, and notes."
     generator = weights
     if not isinstance(weights, Generator): generator = load_generator(weights or default_weights())
     config, device = generator.config, next(generator.parameters()).device
     references = list(reference) if isinstance(reference, (list, tuple)) else [reference]
     if not references: raise UserError("reference: none is given; name a picture, or several")
-    if config.fusion in ("addition", "adain") and (hints or len(references) > 1):
+    hints = list(_parse_hints(hints, len(references)))
+    looks = [h for h in hints if len(h) > 3]
+    paints = {i: h for i, h in enumerate(hints, 1) if len(h) == 3}
+    if config.fusion in ("addition", "adain") and (looks or len(references) > 1):
         raise UserError(f"weights: their fusion is {config.fusion!r}, without an attention that "
                         "hints or several references could use")
-    pictures = [read_picture(r, "reference") for r in references]
-    pictures.insert(0, lines_of(sketch, clean, extract))
-    for note in (note for picture in pictures for note in notes_of(picture)): say(f"note: {note}")
+    pictures = [lines_of(sketch, clean, extract), *map(read_reference, references)]
+    notes = [note for picture in pictures for note in notes_of(picture)]
+    for note in notes: say(f"note: {note}")
     here, *there = views = [View.of(picture, config.size) for picture in pictures]
     (seen, *colours), mask = (to_tensor(view.square) for view in views), None
-    if hints:
-        hints = [(*here.point(x, y), (*there[k].point(u, v), k))
-                 for x, y, u, v, k in _parse_hints(hints, len(there))]
-        mask = hint_mask(hints, seen, colours, config.positions).to(device)
+    if looks:
+        looks = [(*here.point(x, y), (*there[k].point(u, v), k)) for x, y, u, v, k in looks]
+        mask = hint_mask(looks, seen, colours, config.positions).to(device)
     fake = generator(seen.to(device), [x.to(device) for x in colours], False, mask).fake[0].cpu()
-    return full_size(fake, pictures[0], here)
+    return fake, pictures, views, paints, notes
 
-# %% ../nbs/14_colorize.ipynb #3186e8c6
+
 def default_weights() -> Path:
     "The weights used when none are named: packaged ones, else runs/demo; raises `UserError`."
     packaged = Path(str(files("refcolor"))) / "weights"

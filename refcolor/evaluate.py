@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .core import UserError, processes
+from .core import UserError, needs, processes
 from .data.pairs import Pairs, registered, sources_of
 from .engine.features import ALEXNET_FILE, lpips_network
 from .fid import (FeatureExtractor, Statistics, frechet_distance, frechet_from_features,
@@ -85,7 +85,7 @@ def picture_metrics(
     lpips=None,       # of `lpips_network`, which also adds LPIPS under its name
 ) -> dict:            # metric -> (n,)
     "PSNR in dB and SSIM (Gaussian window of 11 pixels), MS-SSIM from 161 pixels on, per picture."
-    from torchmetrics.functional import image as metrics
+    with needs("eval"): from torchmetrics.functional import image as metrics
     # SSIM compares means by their ratio, so black must be 0: in [-1, 1] it would be another number
     x, y = (fake + 1) / 2, (truth + 1) / 2
     psnr = metrics.peak_signal_noise_ratio(x, y, 1., dim=(1, 2, 3), reduction="none")
@@ -281,7 +281,7 @@ def measure(
         pairs = source.batch(list(range(start, min(start + batch, source.n))))
         rows.append((start, *_measure(generator, pairs, source, extractor, lpips, flow, flat)))
     if world > 1:
-        from accelerate.utils import gather_object
+        with needs("eval"): from accelerate.utils import gather_object
         rows = gather_object(rows)
     rows.sort(key=lambda row: row[0])
     return tuple({name: np.concatenate([row[k][name] for row in rows]) for name in rows[0][k]}

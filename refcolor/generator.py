@@ -18,7 +18,7 @@ from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .core import ModelConfig, PRESETS, UserError, preset_from_dict, preset_to_dict
+from .core import ModelConfig, PRESETS, UserError, needs, preset_from_dict, preset_to_dict
 from .encoder import Encoder, conv_block, gather_levels, init_weights
 from .scft import make_fusion
 from .show import to_image
@@ -202,7 +202,7 @@ def draw_architecture(
     pictures: tuple = (None, None, None),  # sketch, reference, fake: (c, h, w) in [-1, 1]
 ):
     "Draw the generator from the shapes that its parts return; the figure is matplotlib's."
-    import matplotlib.pyplot as plt
+    with needs("train"): import matplotlib.pyplot as plt
     shapes, net = part_shapes(config)
     fig, ax = plt.subplots(figsize=(9.6, 4.5), layout="tight")
     canvas, top, low = _Canvas(ax, shapes, config.size), 1.4, -1.2

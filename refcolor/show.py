@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .core import needs
+
 # %% ../nbs/engine/show.ipynb #daff96f9
 def to_tensor(
     image: Image.Image,
@@ -47,7 +49,7 @@ def show_images(
     cmap: str = "gray", # for 2-d arrays
 ):
     "A grid of pictures as a matplotlib figure; tensors keep their range, 2-d arrays are stretched."
-    import matplotlib.pyplot as plt
+    with needs("explore"): import matplotlib.pyplot as plt
     rows = [list(row) for row in rows]
     height, width = len(rows), max(map(len, rows))
     size = (side * width, side * height + 0.25 * bool(titles))
@@ -103,7 +105,7 @@ def progress(
 # %% ../nbs/engine/show.ipynb #bd052547
 def _control(name: str, spec):
     "A drop-down for a list of options, else a slider from (min, max, step, value)."
-    import ipywidgets as W
+    with needs("explore"): import ipywidgets as W
     style = {"description_width": "9em"}
     if isinstance(spec, list): return W.Dropdown(options=spec, description=name, style=style)
     low, high, step, value = spec
@@ -117,8 +119,9 @@ def explore(
     **controls,    # name=(min, max, step, value) for a slider, or name=[options] for a choice
 ):
     "Controls above the picture that `draw` returns: a widget, redrawn when a control is released."
-    import ipywidgets as W
-    import matplotlib.pyplot as plt
+    with needs("explore"):
+        import ipywidgets as W
+        import matplotlib.pyplot as plt
     inputs = {name: _control(name, spec) for name, spec in controls.items()}
     picture = W.Image(format="png")
     def update(_=None):
@@ -147,7 +150,7 @@ def exercise(
 ):                  # decorates check(answer), which asserts properties; shows and gives the verdict
     "Judge a student's answer without giving the right one away, and without an error."
     def judged(check) -> Verdict:
-        from IPython.display import display
+        with needs("explore"): from IPython.display import display
         display(verdict := Verdict(_judge(check, answer, kind)))
         return verdict
     return judged
@@ -173,7 +176,7 @@ def save_figure(
     dpi: int = 110,
 ):
     "Save a figure and free it."
-    import matplotlib.pyplot as plt
+    with needs("explore"): import matplotlib.pyplot as plt
     figure.savefig(path, dpi=dpi)
     plt.close(figure)
 
@@ -183,7 +186,7 @@ def titled_sheet(
     titles,        # one per column
 ):
     "The sheet with a title over each column: a matplotlib figure."
-    import matplotlib.pyplot as plt
+    with needs("explore"): import matplotlib.pyplot as plt
     width, height = sheet.width / 100, sheet.height / 100
     fig, ax = plt.subplots(figsize=(width, height + 0.3))
     fig.subplots_adjust(0, 0, 1, height / (height + 0.3))

@@ -253,7 +253,7 @@ def test_what_is_written_keeps_its_colours(pictures, tmp_path, suffix, most):
     assert apart.max() <= most and apart.mean() < 1, (apart.max(), apart.mean())
 
 
-@pytest.mark.parametrize("suffix", [".ico", ".ICNS", ".xbm", ".doc", ""])
+@pytest.mark.parametrize("suffix", [".ico", ".ICNS", ".xbm", ".gif", ".doc", ""])
 def test_a_format_that_does_not_keep_the_size_is_refused_before_the_work(pictures, tmp_path, suffix, monkeypatch):
     monkeypatch.setattr("refcolor.app.commands.read_picture", lambda *a: pytest.fail("worked first"))
     done = colorize("--sketch", pictures / "in/ann.png", "--reference", pictures / "colours/ann.png", "--out", tmp_path / f"new/x{suffix}")
@@ -350,6 +350,103 @@ def test_colouring_needs_none_of_the_extras(pictures, tmp_path):
               "scipy", "skimage", "huggingface_hub", "onnx", "torch._dynamo", "refcolor.data.characters", "refcolor.train"}
     loaded = set(done.stdout.split())
     assert "torch" in loaded and extras & loaded == set()
+
+
+# ---- 14_colorize beyond the lesson
+
+@pytest.fixture(scope="module")
+def pictures():
+    "TINY, and functions that draw the line art and the picture of a character that it never saw."
+    from functools import lru_cache
+    from refcolor.data.characters import character_svg, line_art_svg, palette_of, rasterize, split_seeds
+    from refcolor.generator import load_generator
+    import torch
+    torch.set_num_threads(1)
+    seeds = split_seeds("avatars", "test", 24)
+    @lru_cache
+    def line_art(i, size=512): return Image.fromarray(rasterize(line_art_svg("avatars", seeds[i]), size))
+    @lru_cache
+    def character(i, size=512): return Image.fromarray(rasterize(character_svg("avatars", seeds[i], palette_of("avatars", seeds[i])), size))
+    return load_generator(TINY), line_art, character
+
+
+def test_transparent_is_paper_and_not_the_black_inside():
+    from refcolor.data.decode import read_picture
+    clear = Image.new("RGBA", (8, 4), (0, 0, 0, 0))
+    clear.paste("red", (0, 0, 4, 4))
+    assert clear.convert("RGB").getpixel((7, 0)) == (0, 0, 0) and read_picture(clear).getpixel((7, 0)) == (255, 255, 255)
+
+
+def test_a_page_that_is_all_ink_stays_dark_and_no_clean_leaves_everything_alone(pictures):
+    from refcolor.colorize import ink_of
+    drawing = pictures[1](3)
+    assert np.asarray(ink_of(Image.new("L", (4, 4), 0))).max() == 0
+    yellow = Image.fromarray((np.asarray(drawing) * [.9, .8, .6]).astype(np.uint8))
+    assert np.array_equal(ink_of(yellow, clean=False), yellow.convert("L")) and not np.array_equal(ink_of(yellow), yellow.convert("L"))
+
+
+@pytest.mark.parametrize("w, h", [(1, 1), (3, 500), (640, 480), (64, 64), (300, 100), (20_000, 10)])
+def test_letterboxing_keeps_proportions_and_centres(w, h):
+    from refcolor.data.pictures import letterbox
+    square, (left, top, right, bottom) = letterbox(Image.new("L", (w, h)), 64)
+    assert square.size == (64, 64) and [right - left, bottom - top] == [max(1, round(64 * side / max(w, h))) for side in (w, h)]
+    assert abs(left - (64 - right)) <= 1 and abs(top - (64 - bottom)) <= 1
+
+
+@pytest.mark.parametrize("mode, size", [("L", (150, 200)), ("RGB", (8, 8)), ("1", (300, 40)), ("CMYK", (64, 64)), ("RGBA", (500, 9))])
+def test_the_result_has_the_sketch_s_size_and_its_ink(pictures, mode, size):
+    from refcolor.colorize import colorize
+    sketch = Image.new("L", size, 255)
+    sketch.paste(0, (0, 0, 1, size[1]))
+    drawn = colorize(sketch.convert(mode), pictures[2](9), pictures[0])
+    assert (drawn.size, drawn.mode) == (size, "RGB") and drawn.getpixel((0, size[1] // 2)) == (0, 0, 0)
+
+
+def test_neither_picture_is_changed_and_a_path_gives_the_same(pictures, tmp_path):
+    from refcolor.colorize import colorize
+    tiny, line_art, character = pictures
+    sketch, reference = line_art(3).copy(), character(9).copy()
+    first = colorize(sketch, reference, tiny)
+    assert np.array_equal(sketch, line_art(3)) and np.array_equal(reference, character(9))
+    sketch.save(tmp_path / "a.png")
+    assert np.array_equal(colorize(tmp_path / "a.png", reference, tiny), first) and np.array_equal(colorize(sketch, reference, tiny), first)
+
+
+def test_a_hint_in_a_tall_drawing_lands_where_it_was_put(pictures):
+    "The drawing's square has paper on both sides: coordinates that ignore the box point beside the part."
+    from refcolor.colorize import colorize
+    tiny, line_art, character = pictures
+    half = line_art(3).crop((128, 0, 368, 480))                              # both pictures have lines wherever this one has
+    wide = Image.new("RGB", (480, 480), "white")
+    wide.paste(half, (120, 0))
+    def hinted(drawing, x): return colorize(drawing, character(9), tiny, hints=[(x, -0.4, (0, 0.3))])
+    ours = np.asarray(hinted(half, 0.2), np.float32)
+    right, mutant = (np.asarray(hinted(wide, x).crop((120, 0, 360, 480)), np.float32) for x in (0.1, 0.9))
+    assert np.abs(ours - right).mean() < 2 < np.abs(ours - mutant).mean()
+
+
+def test_one_reference_twice_is_one_reference(pictures):
+    from refcolor.colorize import colorize
+    tiny, line_art, character = pictures
+    one, two = (np.asarray(colorize(line_art(3), r, tiny), np.float32) for r in (character(9), [character(9)] * 2))
+    assert np.abs(one - two).max() <= 2
+
+
+def test_packaged_weights_are_used_when_none_are_named(pictures):
+    from refcolor.colorize import colorize, default_weights
+    assert (default_weights() / "preset.json").exists()
+    assert np.array_equal(colorize(pictures[1](3, 128), pictures[2](9, 128)), colorize(pictures[1](3, 128), pictures[2](9, 128), default_weights()))
+
+
+@pytest.mark.parametrize("sketch, reference, hints, words", [
+    ("blank", None, (), "sketch: it is blank"), ("dark", None, (), "there is no drawing in it"), ("drawn", [], (), "reference: none is given"),
+    ("drawn", None, [(0, 0, (0, 3))], "hint 1: a point lies outside"), ("drawn", None, [(0, 0)], "hint 1: expected"),
+    ("drawn", None, [(0, 0, (0, 0, 1))], "there is no reference 1")])
+def test_what_cannot_be_coloured_is_refused_in_one_line(pictures, sketch, reference, hints, words):
+    from refcolor.colorize import colorize
+    from refcolor.core import UserError
+    page = {"blank": Image.new("RGB", (64, 64), "white"), "dark": Image.new("RGB", (64, 64)), "drawn": pictures[1](3)}[sketch]
+    with pytest.raises(UserError, match=words): colorize(page, pictures[2](9) if reference is None else reference, pictures[0], hints=hints)
 
 
 if __name__ == "__main__":

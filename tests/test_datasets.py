@@ -248,7 +248,7 @@ def test_spair_unpacked_on_windows_and_cut_short(copy):
     for p in list(root.rglob("*:*.json")): p.rename(p.with_name(p.name.replace(":", "_")))
     assert len(open_dataset("spair71k:dog", root, "test", 16).pairs()) == 5
     next((root / "SPair-71k/JPEGImages/dog").iterdir()).unlink()
-    assert any("1 pictures of" in m for m in check_dataset("spair71k", root)["missing"])
+    assert any("1 picture of" in m for m in check_dataset("spair71k", root)["missing"])
     broken = open_dataset("spair71k:dog", root, "valid", 16)
     broken.source.pairs[0].write_text("{")
     with pytest.raises(UserError, match="cannot read .*json"): broken.pairs()

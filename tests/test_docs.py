@@ -57,13 +57,31 @@ def test_formulas_are_drawn_and_nothing_of_the_notebook_s_machinery_is_left(site
     assert '<summary>imports</summary>' in pages["06_scft"] and "open the lesson in JupyterLab" in pages["06_scft"]
 
 
-def test_a_formula_in_code_stays_and_a_price_is_no_formula():
+def load_hook():
     from importlib.util import module_from_spec, spec_from_file_location
     docs = module_from_spec(spec := spec_from_file_location("docs_hook", ROOT / ".ci" / "docs.py"))
     spec.loader.exec_module(docs)
+    return docs
+
+
+def test_the_first_page_shows_results_and_not_the_code_that_makes_them(site):
+    page = (site / "index.html").read_text(encoding="utf-8")
+    assert "Markdown(f" not in re.sub(r"<[^>]+>", "", page) and "images/shipped.png" in page
+
+
+def test_a_formula_in_code_stays_and_a_price_is_no_formula():
+    docs = load_hook()
     assert docs.mathml("`$x$` costs $5 or 6 $") == "`$x$` costs $5 or 6 $"
     assert "<msub>" in docs.mathml("the $v_s$ of") and "(6)</span>" in docs.mathml(r"$$a = b \tag{6}$$")
-    assert [docs.folded(s) for s in ("import os", "assert a\ntest_eq(a, b)", "a = f()\nassert a", "!ls")] == ["imports", "tests", "", ""]
+    assert [docs.folded(s) for s in ("import os", "import os\nwith needs('a'): import b", "assert a\ntest_eq(a, b)", "a = f()\nassert a", "with f(): g()", "!ls")] == ["imports", "imports", "tests", "", "", ""]
+
+
+def test_what_stands_above_a_picture_describes_it():
+    docs = load_hook()
+    for text, said in (("Colours. The palette is apart from the shape. More.", "Colours. The palette is apart from the shape."),
+                       ("**Attention** of Eq. 3, as in [06](06_scft.ipynb), fetches `v[y, x]`. More.", "Attention of Eq. 3, as in 06, fetches v[y, x]."),
+                       ('A "short" one', "A &quot;short&quot; one"), ("| a | b |\n|---|---|\n\n" + "word " * 50, None)):
+        assert docs._words(text) == said or said is None and len(docs._words(text)) <= 160 and docs._words(text).endswith("word …")
 
 
 def test_search_finds_how_to_install_on_the_first_page(site):

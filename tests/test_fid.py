@@ -230,3 +230,274 @@ def test_memory_does_not_grow_with_the_number_of_images():
 
     assert fid.image_statistics(batches(), colour).n == 80
     assert most <= 2
+
+
+# What a distance must satisfy, as functions of the distance, so that wrong versions are put to the same questions.
+
+RNG = np.random.default_rng(0)
+TURN = np.linalg.qr(RNG.normal(size=(12, 12)))[0]
+
+
+def gaussian(d=12, n=48):
+    features = RNG.normal(size=(n, d)) @ RNG.normal(size=(d, d)) / np.sqrt(d) + RNG.normal(size=d)
+    return features.mean(0), np.cov(features, rowvar=False)
+
+
+P, Q = gaussian(), gaussian()
+
+
+def is_zero_for_itself(distance): return abs(distance(*P, *P)) < 1e-9
+
+
+def is_symmetric(distance): return abs(distance(*P, *Q) - distance(*Q, *P)) < 1e-9
+
+
+def charges_a_shift(distance):
+    shift = np.linspace(-1, 1, 12)
+    return abs(distance(P[0], P[1], P[0] + shift, P[1]) - shift @ shift) < 1e-9
+
+
+def adds_the_axes(distance, turn=np.eye(12)):
+    "Commuting covariances: Σ (aᵢ − bᵢ)² over the standard deviations."
+    a, b = np.linspace(0.5, 2, 12), np.linspace(3, 1, 12)
+    zero, spread = np.zeros(12), lambda s: turn @ np.diag(s ** 2) @ turn.T
+    return abs(distance(zero, spread(a), zero, spread(b)) - ((a - b) ** 2).sum()) < 1e-9
+
+
+def adds_turned_axes(distance): return adds_the_axes(distance, TURN)
+
+
+def ignores_a_rotation(distance):
+    turned = [(TURN @ mu, TURN @ sigma @ TURN.T) for mu, sigma in (P, Q)]
+    return abs(distance(*P, *Q) - distance(*turned[0], *turned[1])) < 1e-9
+
+
+def no_mean(mu1, sigma1, mu2, sigma2): return fid.frechet_distance(mu1, sigma1, mu1, sigma2)
+
+
+def entrywise(mu1, sigma1, mu2, sigma2):
+    return float(((mu1 - mu2) ** 2).sum() + np.trace(sigma1 + sigma2 - 2 * np.sqrt(np.abs(sigma1 @ sigma2))))
+
+
+@pytest.mark.parametrize("distance, passes", [
+    (fid.frechet_distance, {is_zero_for_itself, is_symmetric, charges_a_shift, adds_the_axes, adds_turned_axes, ignores_a_rotation}),
+    (no_mean, {is_zero_for_itself, is_symmetric, adds_the_axes, adds_turned_axes, ignores_a_rotation}),
+    (entrywise, {is_symmetric, adds_the_axes})], ids=["ours", "no mean", "entrywise"])
+def test_what_a_distance_must_satisfy(distance, passes):
+    claims = (is_zero_for_itself, is_symmetric, charges_a_shift, adds_the_axes, adds_turned_axes, ignores_a_rotation)
+    assert {claim for claim in claims if claim(distance)} == passes
+
+
+def test_torch_and_single_precision():
+    as_torch = [torch.from_numpy(part) for part in (*P, *Q)]
+    assert fid.frechet_distance(*as_torch) == fid.frechet_distance(*P, *Q)
+    single = [part.float() for part in as_torch]
+    assert fid.frechet_distance(*single) == pytest.approx(fid.frechet_distance(*P, *Q), abs=1e-3)
+
+
+def test_what_is_no_covariance_is_refused_on_either_side():
+    "E[x²] − E[x]² in float32, far from zero: eigenvalues turn negative, and `.real` of a root would hide it."
+    far = (RNG.normal(size=(40, 12)) @ np.diag(np.geomspace(1, 0.01, 12)) + 100).astype(np.float32)
+    careless = far.T @ far / np.float32(40) - np.outer(far.mean(0), far.mean(0))
+    assert np.linalg.eigvalsh(careless)[0] < 0
+    for name, pair in (("sigma1", (far.mean(0), careless, *Q)), ("sigma2", (*Q, far.mean(0), careless))):
+        with pytest.raises(ValueError, match=f"{name}: a covariance has no negative eigenvalue"): fid.frechet_distance(*pair)
+
+
+FEATURES = RNG.normal(size=(60, 5)) @ RNG.normal(size=(5, 5)) + 1000 * RNG.normal(size=5)
+
+
+def streams_like_numpy(new):
+    "Ones, sevens, everything at once, backwards, in two processes that are merged: no trace of it."
+    made = []
+    for rows, b in (FEATURES, 1), (FEATURES, 7), (FEATURES, 60), (FEATURES[::-1], 7):
+        made.append(new())
+        for i in range(0, len(rows), b): made[-1].update(rows[i:i + b])
+    made.append(new().update(FEATURES[:11]).merge(new().update(FEATURES[11:])))
+    return all(np.abs(s.covariance - np.cov(FEATURES, rowvar=False)).max() < 1e-9
+               and np.abs(s.mean - FEATURES.mean(0)).max() < 1e-9 for s in made)
+
+
+def is_unbiased(new):
+    "A die with the faces 0, 3, 6 has variance 6: so must the mean over all nine pairs of throws."
+    variances = [new().update([[a], [b]]).covariance.item() for a in (0., 3., 6.) for b in (0., 3., 6.)]
+    return abs(np.mean(variances) - 6) < 1e-9
+
+
+class DividedByN(fid.Statistics):
+    @property
+    def covariance(self): return self._scatter / self.n
+
+
+class NoStep(fid.Statistics):
+    def merge(self, other):
+        before = self._scatter
+        super().merge(other)
+        self._scatter = before + other._scatter
+        return self
+
+
+class OnePass(fid.Statistics):
+    "n, Σx and Σxxᵀ in float32."
+    def __init__(self): self.n, self.total, self.squares = 0, np.float32(0), np.float32(0)
+
+    def update(self, features):
+        f = np.float32(features)
+        self.n, self.total, self.squares = self.n + len(f), self.total + f.sum(0), self.squares + f.T @ f
+        return self
+
+    def merge(self, other):
+        self.n, self.total, self.squares = self.n + other.n, self.total + other.total, self.squares + other.squares
+        return self
+
+    @property
+    def mean(self): return self.total / self.n
+
+    @property
+    def covariance(self): return (self.squares - np.outer(self.total, self.mean)) / (self.n - 1)
+
+
+@pytest.mark.parametrize("new, streams, unbiased", [
+    (fid.Statistics, True, True), (DividedByN, False, False), (NoStep, False, True), (OnePass, False, True)])
+def test_statistics_leave_no_trace_of_batches(new, streams, unbiased):
+    assert streams_like_numpy(new) == streams and is_unbiased(new) == unbiased
+
+
+def test_statistics_share_nothing_and_count_nothing_that_is_refused():
+    left, right = fid.Statistics(), fid.Statistics().update(FEATURES[:30])
+    left.merge(right).update(FEATURES[30:])
+    assert (left.n, right.n) == (60, 30)
+    np.testing.assert_allclose(right.covariance, np.cov(FEATURES[:30], rowvar=False), atol=1e-9)
+    with pytest.raises(ValueError, match="15 of 15 numbers are NaN"): right.update(np.full((3, 5), np.nan))
+    assert right.n == 30
+
+
+@pytest.fixture(scope="module")
+def lite0(): return fid.feature_extractor("lite0")
+
+
+def pictures(n, size=64, seed=0):
+    small = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return torch.nn.functional.interpolate(small, size, mode="bilinear")
+
+
+def test_features_depend_on_no_other_picture_and_cannot_be_trained_on(lite0):
+    x = pictures(5)
+    torch.testing.assert_close(lite0(x[3:4]), lite0(x)[3:4], atol=1e-4, rtol=0)
+    assert not lite0(x.requires_grad_()).requires_grad
+    assert not any(p.requires_grad for p in lite0.network.parameters())
+
+
+def test_another_input_is_another_ruler(lite0):
+    "ImageNet's mean and spread belong to torchvision's networks; another filter enlarges otherwise. Nothing crashes."
+    x = pictures(4, 224)
+    with torch.no_grad():
+        right = lite0.network.net.extract_features((x * 127.5 + 127.5 - 127) / 128).mean((2, 3))
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        normalised = lite0.network(((x + 1) / 2 - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+        small = pictures(4)
+        nearest = lite0.network(torch.nn.functional.interpolate(small, 224, mode="nearest"))
+    assert (lite0(x) - right).abs().max() < 1e-4 < (normalised - right).abs().max()
+    assert fid.frechet_from_features(lite0(small), nearest) > 1
+
+
+def names_keep_apart(name):
+    runs = [("inception", 5000), ("inception", 10), ("lite0", 5000), ("inception-0badf00d", 5000)]
+    names = [name(*run) for run in runs]
+    return len(set(names)) == len(runs) and sum(n.startswith("fid") for n in names) == 2
+
+
+def test_the_word_fid_belongs_to_one_network():
+    assert names_keep_apart(fid.metric_name)
+    assert not names_keep_apart(lambda extractor, n: "fid")
+    assert not names_keep_apart(lambda extractor, n: f"fid_{extractor}_n{n}")
+
+
+def double_sum(x, y):
+    k = lambda a, b: (sum(p * q for p, q in zip(a, b)) / len(a) + 1) ** 3
+    def within(f): return np.mean([k(a, b) for i, a in enumerate(f) for b in f[:i] + f[i + 1:]])
+    return within(x) + within(y) - 2 * np.mean([k(a, b) for a in x for b in y])
+
+
+def test_kernel_distance_is_the_double_sum_and_torchmetrics():
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    class PassThrough(torch.nn.Module):
+        num_features = 64
+        def forward(self, features): return features
+
+    x, y = RNG.normal(size=(20, 64)), RNG.normal(size=(20, 64)) * 1.5 + 0.2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # it warns that it keeps all features in memory
+        theirs = KernelInceptionDistance(feature=PassThrough(), subsets=1, subset_size=20)
+        theirs.update(torch.from_numpy(x).float(), real=True)
+        theirs.update(torch.from_numpy(y).float(), real=False)
+        expected, _ = theirs.compute()
+    assert fid.squared_mmd(x, y) == pytest.approx(double_sum(x.tolist(), y.tolist()), abs=1e-9)
+    assert fid.squared_mmd(x, y) == pytest.approx(expected.item(), abs=1e-4)
+
+
+def averages_to_zero(mmd, draws=400):
+    rng = np.random.default_rng(1)
+    values = [mmd(rng.normal(size=(10, 4)), rng.normal(size=(10, 4))) for _ in range(draws)]
+    return abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(draws)
+
+
+def with_diagonal(x, y):
+    k = lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3
+    return k(x, x).mean() + k(y, y).mean() - 2 * k(x, y).mean()
+
+
+def test_kernel_distance_is_unbiased():
+    assert averages_to_zero(fid.squared_mmd) and not averages_to_zero(with_diagonal)
+
+
+def overlapping(x, y, subsets=100, size=32):
+    rng = np.random.default_rng(0)
+    draw = lambda f: f[rng.permutation(len(f))[:size]]
+    values = [fid.squared_mmd(draw(x), draw(y)) for _ in range(subsets)]
+    return np.mean(values), np.std(values, ddof=1) / np.sqrt(subsets)
+
+
+def claimed_over_actual(kid, repeats=60):
+    "The standard error that is claimed, over the spread of the mean when the experiment is repeated."
+    rng = np.random.default_rng(2)
+    runs = [kid(rng.normal(size=(64, 4)), rng.normal(size=(64, 4)) + 0.5) for _ in range(repeats)]
+    means, errors = np.array(runs).T
+    return errors.mean() / means.std()
+
+
+def test_the_standard_error_is_honest():
+    assert 0.75 < claimed_over_actual(fid.kid) < 1.33 and claimed_over_actual(overlapping) < 0.5
+    x, y = RNG.normal(size=(2, 80, 4))
+    assert fid.kid(x, y) == fid.kid(x, y) != fid.kid(x, y, seed=1)
+
+
+ZERO, EYE, FEW = np.zeros(2), np.eye(2), np.ones((20, 64))
+COLOUR = fid.FeatureExtractor("colour", 3, lambda x: x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("call, says", [
+    (lambda: fid.frechet_distance(ZERO, EYE, [0], [[1]]), "mu2: expected shape (2,)"),
+    (lambda: fid.frechet_distance(ZERO, np.eye(3), ZERO, EYE), "sigma1: expected shape"),
+    (lambda: fid.frechet_distance([0, np.nan], EYE, ZERO, EYE), "mu1: 1 of 2 numbers"),
+    (lambda: fid.frechet_distance(ZERO, [[1, 2], [0, 1]], ZERO, EYE), "symmetric"),
+    (lambda: fid.frechet_distance(ZERO, -EYE, ZERO, EYE), "sigma1: a covariance has no"),
+    (lambda: fid.frechet_from_features(FEW[:1], FEW), "at least 2 images"),
+    (lambda: fid.kid(FEW, FEW, subsets=8, subset_size=4), "need 32 images on each side"),
+    (lambda: fid.metric_name("lite0", 1), "at least 2 images are needed, got 1"),
+    (lambda: fid.Statistics().mean, "got 0"),
+    (lambda: fid.Statistics().update(FEW[:1]).covariance, "at least 2 samples, got 1"),
+    (lambda: fid.Statistics().update(FEW[0]), "expected 2 axes"),
+    (lambda: fid.Statistics().update(FEW).update(FEW[:, :9]), "expected 64 columns"),
+    (lambda: COLOUR(torch.full((2, 3, 4, 4), 255.)), "images: expected values in [-1, 1]"),
+    (lambda: COLOUR(torch.zeros(2, 1, 4, 4)), "(b, 3, h, w)"),
+    (lambda: fid.frechet_from_images(torch.zeros(2, 3, 4, 4), torch.zeros(3, 3, 4, 4), COLOUR), "expected 2 images"),
+])
+def test_bad_input_is_named(call, says):
+    with pytest.raises(ValueError) as error: call()
+    assert says in str(error.value)
+
+
+def test_an_unknown_network_is_told_which_there_are():
+    with pytest.raises(UserError, match="use one of lite0, inception"): fid.feature_extractor("resnet")

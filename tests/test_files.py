@@ -252,6 +252,31 @@ def test_dark_ink_stays(dark):
     assert not on_dark_paper(dark) and not apart(read_sketch(dark), dark).any() and not notes_of(read_sketch(dark))
 
 
+@pytest.mark.parametrize("paper, ink", [((255,) * 3, (225,) * 3), ((250, 245, 235), (225, 220, 210)), ((200,) * 3, (180,) * 3), ((255, 255, 255), (255, 255, 215)), ((40,) * 3, (60,) * 3)],
+                         ids=["pencil", "on cream", "on grey", "yellow", "grey on dark"])
+def test_faint_lines_are_lines(paper, ink):
+    "Stretched, said so, and coloured as strong ones; grain and a single fleck are no drawing."
+    faint, rng = figure((paper,) * 3, paper, ink), np.random.default_rng(0)
+    read = read_sketch(faint)
+    assert len(notes_of(read)) == 1 and "faint" in notes_of(read)[0]
+    assert apart(colorize(faint, COLOUR), colorize(LINE, COLOUR)).mean() < 8
+    blank = Image.new("RGB", (240, 240), paper)
+    blank.paste(ink, (50, 50, 52, 52))
+    grainy = np.uint8((pixels(blank) + rng.integers(-6, 7, (240, 240, 1))).clip(0, 255))
+    with pytest.raises(UserError, match="no drawing|nothing to colour"): read_sketch(Image.fromarray(grainy))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_scanner_leaves_some_of_16_bits_empty(bits, kind):
+    data = encoded(Image.fromarray(np.uint16(pixels(LINE)[..., 0] * ((2 ** bits - 1) / 255))), kind)
+    read = read_sketch(data)
+    assert apart(read, LINE).max() <= 1 and f"of {bits} bits" in notes_of(read)[0]
+    night = np.random.default_rng(0).integers(0, 2 ** bits // 4, (90, 90)).astype(np.uint16)
+    night[0, 0] = 2 ** bits - 1                        # one hot pixel
+    with pytest.raises(UserError, match="all dark"): read_sketch(encoded(Image.fromarray(night), kind))
+
+
 def test_white_on_black_is_coloured_like_black_on_white():
     assert not apart(colorize(CHALK, COLOUR), colorize(LINE, COLOUR)).any()
     assert apart(colorize(CHALK, COLOUR, clean=False), colorize(LINE, COLOUR)).mean() > 50, "--no-clean takes it as it is"
@@ -308,6 +333,15 @@ def test_palettes_with_transparency():
         assert not apart(read_picture(encoded(image, transparency=clear)), image).any()
     black = image.getpixel((104, 105))
     assert pixels(read_picture(encoded(image, transparency=black))).min() > 100
+
+
+def test_a_png_file_says_how_bright_its_numbers_are():
+    "Linear light (gAMA 1) as a viewer shows it; the usual number, none, a wild one, and that of a file that says sRGB change nothing."
+    gamma = lambda v: chunk(b"gAMA", struct.pack(">I", v))
+    linear = np.round((pixels(COLOUR) / 255) ** 2.2 * 255).astype(np.uint8)
+    assert apart(read_picture(png(gamma(100000), image=Image.fromarray(linear))), COLOUR).max() <= 8
+    for chunks in ([gamma(45455)], [gamma(1)], [gamma(0)], [chunk(b"sRGB", b"\0"), gamma(100000)]):
+        assert not apart(read_picture(png(*chunks, image=COLOUR)), COLOUR).any()
 
 
 def tiff(image, **tags): return encoded(image, "TIFF", tiffinfo={int(k[1:]): v for k, v in tags.items()})
@@ -583,6 +617,95 @@ def test_the_page_reads_as_the_command_does(tmp_path):
     clear = encoded(Image.merge("LA", [Image.new("L", LINE.size, 255), ALPHA]))
     ours, theirs = (upload_choice(read_upload(d, "a", "sketch"), "a", "sketch", 64).pixels for d in (clear, encoded(LINE)))
     assert (ours - theirs).abs().max() < 0.02
+
+
+# ---- what the network can make nothing of: one note each, or one line
+
+def notes(sketch, reference=COLOUR, **options):
+    "What is said, without its subject."
+    return [note.split(": ", 1)[1] for note in colorize(sketch, reference, **options).info["notes"]]
+
+
+def test_a_strip_is_said():
+    strip = LINE.resize((2400, 240)).crop((0, 60, 2400, 100))
+    assert len(said := notes(strip)) == 1 and "a strip of" in said[0] and "×40 pixels" in said[0]
+    assert "strip" in notes(LINE, strip.convert("RGB").crop((0, 0, 2400, 30)).transpose(Image.Transpose.ROTATE_90))[-1]
+    assert not notes(on_sheet(LINE, (2400, 240), (1000, 0))) and not notes(LINE.crop((60, 0, 180, 240)))       # a wide sheet is no strip
+
+
+def test_two_figures_are_said():
+    two = on_sheet(LINE, (520, 240), (0, 0))
+    two.paste(LINE, (270, 0))
+    assert len(said := notes(two)) == 1 and "two figures" in said[0]
+    mark = on_sheet(LINE, (420, 240), (0, 0))                            # a speech mark beside the head
+    ImageDraw.Draw(mark).ellipse((260, 20, 400, 90), outline="black", width=3)
+    above = on_sheet(LINE, (240, 520), (0, 280))
+    above.paste(LINE, (0, 0))
+    assert not notes(mark) and not notes(LINE) and not notes(with_frame(on_sheet(LINE), width=5)) and not notes(above)
+
+
+def test_drawings_of_one_figure_are_none_of_two():
+    from refcolor.colorize import two_figures
+    from refcolor.show import to_image
+    drawings = open_dataset("avatars", split="test", size=64, n=256).batch(range(64)).sketch
+    assert not any(two_figures(to_image(d)) for d in drawings)
+
+
+@pytest.mark.parametrize("reference, words", [
+    (LINE, "black, white and grey"), (LINE.convert("1"), "black, white and grey"), (COLOUR.convert("L"), "black, white and grey"),
+    (Image.fromarray(np.uint8(pixels(LINE) * [.98, .95, .85])), "black, white and grey"),
+    (Image.new("RGB", (64, 64), "white"), "one colour"), (Image.new("RGBA", (64, 64)), "one colour"), (Image.new("L", (64, 64), 99), "one colour"),
+    (Image.new("RGB", (64, 64), "red"), "one colour")],
+    ids=["lines", "1 bit", "grey picture", "yellow paper", "white", "clear", "grey", "red"])
+def test_a_reference_without_colours_is_said(reference, words):
+    said = notes(LINE, reference)
+    assert len(said) == 1 and words in said[0], said
+
+
+def test_a_little_skin_is_colour(): assert not notes(LINE, figure(("white", (240, 220, 210), "white")))
+
+
+@pytest.mark.parametrize("ramp", [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").resize((900, 300))])
+def test_shades_without_lines_are_refused(ramp):
+    for options in ({}, dict(clean=False)):
+        with pytest.raises(UserError, match="soft shades|nothing to colour|no drawing"): colorize(ramp, COLOUR, **options)
+    soft = LINE.resize((960, 960)).filter(ImageFilter.GaussianBlur(4))
+    assert not notes(soft), "a blurred scan has lines"
+
+
+def test_blank_pictures_are_named_in_training(tmp_path, capsys):
+    for k in range(6): (COLOUR if k else Image.new("RGB", (240, 240), "white")).save(tmp_path / f"{k}.png")
+    for split in ("train", "test", "valid"):
+        with contextlib.suppress(UserError):
+            data = open_dataset("folder", tmp_path, split, 64, cache=False)
+            data.batch(range(len(data)))
+    assert "0.png is blank" in capsys.readouterr().err
+
+
+def test_notes_are_in_the_json(tmp_path):
+    import json
+    (tmp_path / "in").mkdir()
+    for k in range(2): CHALK.save(tmp_path / f"in/{k}.png")
+    LINE.save(tmp_path / "grey.png")
+    for sketch, out, n in (("in/0.png", "out.png", 2), ("in", "out", 3)):
+        printed, said = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+            code = main(["colorize", "--sketch", f"{tmp_path}/{sketch}", "--reference", f"{tmp_path}/grey.png", "--out", f"{tmp_path}/{out}", "--json"])
+        found = json.loads(printed.getvalue())["notes"]
+        assert code == 0 and len(found) == n == said.getvalue().count("note: ")
+        assert sum("grey.png: black, white" in f for f in found) == 1 and all("light ink" in f for f in found if "grey.png" not in f)
+
+
+def test_keypoints_stay_on_a_picture_that_its_metadata_turns(tmp_path):
+    import torch
+    from refcolor.data.pairs import letterboxed
+    exif, image = Image.Exif(), Image.new("RGB", (120, 60), "white")
+    image.paste("red", (90, 10, 110, 30))
+    exif[ExifTags.Base.Orientation] = 6
+    image.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    picture, ((x, y),), _ = letterboxed(tmp_path / "a.jpg", [(99.5, 19.5)], 64)
+    r, g, b = picture[:, int((y + 1) * 32), int((x + 1) * 32)]
+    assert r > .5 > 0 > g
 
 
 def test_python_takes_paths_and_one_clear_error(tmp_path):

@@ -174,15 +174,15 @@ def test_the_vote_ends_at_lines():
     assert wrong(np.ones_like(labels)) > 0.5                                       # mutant: no barrier at all
 
 
-@pytest.mark.parametrize("size", [800, 1700, 3100])
+@pytest.mark.parametrize("size", [800, 1700])
 def test_thin_lines_of_large_drawings_part_colours_to_the_pixel(size):
     "A curve of one pixel, which the reduced copy only sees as a broad band."
     lines = sheet(size, lambda d: d.ellipse((size // 8, size // 5, size * 7 // 8, size * 3 // 4), outline=0))
     inside = sheet(size, lambda d: d.ellipse((size // 8, size // 5, size * 7 // 8, size * 3 // 4), fill=0))
     truth = (np.asarray(inside) == 0).astype(int)
-    labels, picture = segment(lines), Image.fromarray(PALETTE[truth])
+    labels, picture = segment(lines), noisy(Image.fromarray(PALETTE[truth]), 90)
     paper = np.asarray(lines) > 153
-    assert (assign(picture, labels, PALETTE) == truth)[paper].all()
+    assert (assign(picture, labels, PALETTE) != truth)[paper].sum() <= size // 50
     side = -(-size // 8)
     coarse = assign(picture.resize((side, side), 0), segment(lines.resize((side, side), Image.Resampling.BOX)), PALETTE)
     enlarged = coarse.repeat(8, 0).repeat(8, 1)[:size, :size]                      # mutant: the reduced answer, enlarged
@@ -191,7 +191,7 @@ def test_thin_lines_of_large_drawings_part_colours_to_the_pixel(size):
 
 @pytest.mark.parametrize("size", [96, 1024])
 def test_ink_takes_the_colour_beside_it(size):
-    m = size // 2
+    m = size // 2 + 3
     lines = sheet(size, lambda d: d.line((m, 0, m, size), fill=0, width=9))
     picture = Image.new("RGB", (size, size), RED)
     picture.paste(BLUE, (m, 0, size, size))

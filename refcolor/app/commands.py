@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUALITY', 'demo_pictures', 'loss_curves', 'is_folder', 'is_demo', 'run_demo', 'Tell', 'preset_of', 'run_train',
-           'keeps_its_size', 'save_picture', 'check_targets', 'hints_of', 'run_colorize', 'jobs', 'run_list',
-           'run_fetch', 'run_check', 'run_show']
+           'keeps_a_picture', 'save_picture', 'layers_at', 'check_targets', 'hints_of', 'is_flat', 'save_flats',
+           'said_palette', 'run_colorize', 'jobs', 'run_list', 'run_fetch', 'run_check', 'run_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
 import io
@@ -25,13 +25,15 @@ from .arguments import cannot_write
 from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
-from ..colorize import colorize, default_weights
-from ..core import (MODULES, PRESETS, Preset, UserError, check_device, counted, save_result,
-                           say, uniform, with_recipe, write_atomically)
+from .layers import line_layer, palette_of_all, save_layers
+from ..colorize import colorize, default_weights, flat_colours, paper_of
+from ..core import (MODULES, PRESETS, Preset, UserError, check_device, counted, needs,
+                           save_result, say, uniform, with_recipe, write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, report_lines)
-from ..data.decode import notes_of, read_picture
+from ..data.decode import (drawn_in, notes_of, read_picture, read_reference,
+                                  read_sketch)
 from ..data.pairs import PARTS, CrossReference, Posed, partners
 from ..data.pictures import check_apart, named_pictures
 from ..engine.callbacks import Callback, TensorBoard
@@ -65,7 +67,7 @@ def demo_pictures(
 # %% ../../nbs/app/commands.ipynb #8373135c
 def loss_curves(log: Path):
     "The loss terms in metrics.jsonl over the steps, each on its own axis: a matplotlib figure."
-    import matplotlib.pyplot as plt
+    with needs("train"): import matplotlib.pyplot as plt
     lines = [json.loads(l) for l in Path(log).read_text().splitlines()]
     names = [k for k in lines[0] if k.startswith("loss/")]
     fig, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2))
@@ -202,14 +204,21 @@ QUALITY = {"PNG": dict(compress_level=3), "JPEG": dict(quality=95, subsampling=0
            "WEBP": dict(lossless=True), "AVIF": dict(quality=95, subsampling="4:4:4")}
 
 
-def keeps_its_size(
+def keeps_a_picture(
     suffix: str,   # of a file to write
+    mode: str = "RGB",   # RGBA: and its transparency
 ) -> bool:
-    "Whether Pillow writes a colour picture with this suffix, at the picture's own size."
-    kind, size, probe = Image.registered_extensions().get(suffix.lower()), (300, 2), io.BytesIO()
+    "Whether Pillow writes a colour picture with this suffix, at its own size, in its own colours."
+    kind, probe = Image.registered_extensions().get(suffix.lower()), io.BytesIO()
+    ramp = Image.linear_gradient("L").resize((300, 300))
+    picture = Image.merge("RGB", [ramp, ramp.transpose(Image.Transpose.ROTATE_90), ramp])
     try:
-        Image.new("RGB", size).save(probe, kind)
-        return kind not in Image.OPEN or Image.open(probe).size == size
+        if mode == "RGBA": picture.putalpha(ramp)
+        picture.save(probe, kind)
+        if kind not in Image.OPEN: return mode == "RGB"
+        read = Image.open(probe)
+        if mode == "RGBA" and not read.has_transparency_data: return False
+        return read.size == picture.size and read.mode != "P"        # of 256 colours
     except (KeyError, ValueError, OSError): return False
 
 
@@ -221,22 +230,38 @@ def save_picture(picture: Image.Image, path: Path):
         raise UserError(f"cannot write {path}: {e}; try .png") from None
 
 
-def check_targets(args, targets: list) -> list:   # paths to write
-    "Those of `targets` that exist and are kept; raises `UserError` if --out cannot be written."
+def layers_at(args, target: Path) -> Path | None:   # picture to write
+    "Where the layers beside a picture go."
+    if not args.layers or not os.path.isdir(args.sketch): return args.layers
+    return args.layers / target.relative_to(args.out).with_suffix(".ora")
+
+
+def check_targets(args, targets: list) -> list:   # pictures to write
+    "Those of `targets` that exist and are kept; raises `UserError` if one cannot be written."
     out, folder = args.out, os.path.isdir(args.sketch)
-    if folder and os.path.exists(out) and not os.path.isdir(out):
-        raise UserError(f"--out {out} is a file; for a folder of sketches, name a folder")
-    if not folder and os.path.isdir(out): raise UserError(f"--out {out} is a folder")
-    if not keeps_its_size(targets[0].suffix):
+    for option, place in (("--out", out), ("--layers", args.layers)):
+        if not place: continue
+        file = place.suffix.lower() == ".ora" or os.path.exists(place)
+        if folder and file and not os.path.isdir(place):
+            raise UserError(f"{option} {place} is a file; for a folder of sketches, name a folder")
+        if not folder and os.path.isdir(place): raise UserError(f"{option} {place} is a folder")
+    if args.layers and not folder and args.layers.suffix.lower() != ".ora":
+        raise UserError(f"--layers {args.layers}: give it the suffix .ora")
+    if not keeps_a_picture(targets[0].suffix):
         raise UserError(f"--out {out}: give it the suffix of an image format that keeps a "
-                        "picture's size, such as .png")
-    kept = [] if args.force else [t for t in targets if os.path.exists(t)]
-    if kept and not folder: raise UserError(f"--out {out} exists; --force overwrites it")
+                        "picture's size and colours, such as .png")
+    if args.transparent and not keeps_a_picture(targets[0].suffix, "RGBA"):
+        raise UserError(f"--out {out}: {targets[0].suffix} has no transparency; give it the suffix "
+                        "of an image format that has, such as .png")
+    if args.force: return []
+    files = {t: [f for f in (t, layers_at(args, t)) if f and os.path.exists(f)] for t in targets}
+    kept = [target for target, there in files.items() if there]
+    if kept and not folder: raise UserError(f"{files[kept[0]][0]} exists; --force overwrites it")
     return kept
 
 
 def hints_of(
-    rows,                # lists of numbers as typed: X Y X' Y' and perhaps K, in pixels; or None
+    rows,                # lists as typed: X Y X' Y' [K] in pixels, or X Y COLOUR; or None
     sketch: Image.Image,
     references: list,    # PIL images
 ) -> list:
@@ -249,31 +274,75 @@ def hints_of(
         return (x + 0.5) / w * 2 - 1, (y + 0.5) / h * 2 - 1
     hints = []
     for row in rows or ():
-        said, k = f"--hint {' '.join(f'{v:g}' for v in row)}", [*row, 0][4:5]
-        if len(row) not in (4, 5) or k[0] not in range(len(references)):
+        words, k = [isinstance(v, str) for v in row], [*row, 0][4:5]
+        said = f"--hint {' '.join(v if word else f'{v:g}' for v, word in zip(row, words))}"
+        if words == [False, False, True]:
+            hints.append((*point(row, 0, sketch, "sketch"), row[2]))
+            continue
+        if any(words) or len(row) not in (4, 5) or k[0] not in range(len(references)):
             raise UserError(f"{said}: expected X Y X' Y', and K if there are several references, "
-                            "counted from 0")
+                            "counted from 0; or X Y \"#rrggbb\", or X Y none")
         k = int(k[0])
         there = point(row, 2, references[k], "reference")
         hints.append((*point(row, 0, sketch, "sketch"), (*there, k)))
     return hints
 
 # %% ../../nbs/app/commands.ipynb #6cbe7003
+def is_flat(args) -> bool:
+    "Whether flat colours are asked for, in one way or another."
+    paints = any(isinstance(row[-1], str) for row in args.hint or ())
+    return bool(args.flat or args.palette or args.layers or args.transparent or paints)
+
+
+def save_flats(
+    args, sketch_path: Path, references: list, target: Path,
+    how: dict,           # other arguments of `flat_colours`
+    facts: dict,         # of the pictures so far: colour -> what is known of it; grows
+) -> Image.Image:
+    "Write a picture in flat colours, and its layers where they are asked for."
+    flats = flat_colours(sketch_path, references, **how)
+    result = flats.alone() if args.transparent else flats.picture()
+    result.info["notes"] = flats.notes
+    save_picture(result, target)
+    if place := layers_at(args, target):
+        drawn, paper = flats.lines.convert("RGB"), None
+        if not args.extract:
+            drawn = (read_sketch if args.clean else read_picture)(sketch_path, "sketch")
+            paper = paper_of(drawn) if args.clean else None
+        save_layers(place, flats, line_layer(drawn, flats.lines, paper))
+    for f in flats.facts():
+        known = facts.setdefault(f["colour"], f | {"share": 0, "regions": 0})
+        for key in ("share", "regions"): known[key] += f[key]
+    return result
+
+
+def said_palette(facts: dict, pictures: int) -> list:   # facts of `save_flats`
+    "What --json names of the palette; what is used of it is said."
+    palette = [f | {"share": round(f["share"] / pictures, 4)} for f in facts.values()]
+    used = [f"{f['colour']} {f['share']:.1%}" for f in palette if f["regions"]]
+    if used: say(f"palette: {', '.join(used)}")
+    return palette
+
+
 def run_colorize(args) -> dict:
     "Colour a sketch, or a folder of them, with one reference or several."
     todo, folder = jobs(args.sketch, args.reference, args.out), os.path.isdir(args.sketch)
     kept = check_targets(args, [target for *_, target in todo])
     if args.hint and folder: raise UserError("--hint: give it with one sketch, not with a folder")
-    weights, failed = args.weights or default_weights(), {}
+    weights, failed, facts, notes = args.weights or default_weights(), {}, {}, []
+    palette, flat = args.palette, is_flat(args)
     @lru_cache(8)
     def read(path):                            # what is worth knowing about it is said once
-        picture = read_picture(path, "reference")
+        picture = read_reference(path)
+        notes.extend(notes_of(picture))
         for note in notes_of(picture): say(f"note: {note}")
-        picture.info = {}
+        picture.info["refcolor"] = str(path), []
         return picture
     left = [job for job in todo if job[2] not in kept]
     if folder and not os.path.isdir(args.reference[0]):
-        for path in args.reference: read(path)
+        shared = [read(path) for path in args.reference]
+        if flat and not palette:               # one for all frames
+            palette = palette_of_all([p.crop(drawn_in(p)[0]) for p in shared])
     generator = load_generator(weights) if folder else None
     for sketch_path, reference_paths, target in progress(left, "colouring") if folder else left:
         try:
@@ -281,14 +350,19 @@ def run_colorize(args) -> dict:
             sketch = read_picture(sketch_path, "sketch") if args.hint else None
             hints = hints_of(args.hint, sketch, references)
             if generator is None: generator = load_generator(weights)
-            result = colorize(sketch_path, references, generator, hints, args.clean, args.extract)
-            save_picture(result, target)
+            how = dict(weights=generator, palette=palette, hints=hints, clean=args.clean,
+                       extract=args.extract)
+            if flat: result = save_flats(args, sketch_path, references, target, how, facts)
+            else: save_picture(result := colorize(sketch_path, references, **how), target)
+            notes.extend(result.info["notes"])
         except UserError as e:
             if not folder: raise
             failed[str(sketch_path)] = str(e)
             say(f"refcolor: {e}")
     which = f"{generator.preset.name}, {weights}" + ("" if args.weights else " (the default)")
-    said = {"out": str(args.out), "weights": str(weights)}
+    said = {"out": str(args.out), "weights": str(weights), "notes": notes}
+    if args.layers: said["layers"] = str(args.layers)
+    if flat: said["palette"] = said_palette(facts, len(left) - len(failed))
     if not folder:
         say(f"wrote {args.out} ({result.width}×{result.height}), weights: {which}")
         return said | {"size": list(result.size)}

@@ -12,23 +12,25 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-import anywidget
-import ipywidgets as W
-import traitlets as T
 from PIL import Image
 from torch import Tensor
 
 from ..attention import (ABLATIONS, Look, cell_centre, cell_colours, explorer_figure,
                                 heat_colours, look, move_cells, part_mass, part_shares)
 from ..colorize import default_weights, full_size, lines_of
-from ..core import UserError
+from ..core import UserError, needs
 from ..data.characters import Characters, line_art_svg, rasterize, true_answers
 from ..data.datasets import open_dataset
-from ..data.decode import notes_of, read_picture, read_sketch
+from ..data.decode import notes_of, read_reference, read_sketch
 from ..data.pictures import letterbox
 from ..framing import View
 from ..generator import Generator, load_generator
 from ..show import to_image, to_tensor
+
+with needs("explore"):
+    import anywidget
+    import ipywidgets as W
+    import traitlets as T
 
 # %% ../../nbs/app/explorer.ipynb #71b386ea
 MAX_BYTES, KEEP = 8_000_000, 2048             # the server cuts messages above 10 MB
@@ -98,7 +100,7 @@ def read_upload(
     if len(data) > MAX_BYTES:
         raise UserError(f"{role}: {name} has {len(data) / 1e6:.1f} MB; at most "
                         f"{MAX_BYTES // 10**6} MB, save it smaller")
-    read = read_sketch if role == "sketch" else read_picture
+    read = read_sketch if role == "sketch" else read_reference
     image = read(data, role, name=name)
     image.thumbnail((KEEP, KEEP))
     return image

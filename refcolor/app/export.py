@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..colorize import default_weights
-from ..core import say, write_atomically
+from ..core import needs, say, write_atomically
 from ..generator import Generator, load_generator
 
 # %% ../../nbs/app/export.ipynb #fdd4d951
@@ -51,7 +51,7 @@ class _ForOnnx(nn.Module):
 # %% ../../nbs/app/export.ipynb #bc8f41e1
 def export_onnx(generator: Generator, path: Path):   # on the CPU; of the .onnx file
     "Write a generator as ONNX: batch 1, height and width free."
-    import onnxscript  # noqa: F401  (the exporter needs it)
+    with needs("onnx"): import onnxscript  # noqa: F401  (the exporter needs it)
     side = generator.config.size * 3 // 2
     pictures = torch.zeros(1, 1, side, side), torch.zeros(1, 3, side, side)
     free = {2: "height", 3: "width"}
@@ -65,7 +65,7 @@ def export_onnx(generator: Generator, path: Path):   # on the CPU; of the .onnx 
 # %% ../../nbs/app/export.ipynb #fc8e7dca
 def onnx_difference(generator: Generator, path: Path) -> float:   # in [-1, 1]: about 1e-5
     "The largest difference between a generator and its ONNX file at two sizes, by onnxruntime."
-    import onnxruntime
+    with needs("onnx"): import onnxruntime
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     size, largest = generator.config.size, 0.
     for h, w in ((size, size), (2 * size, size * 3 // 2)):

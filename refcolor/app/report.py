@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..colorize import default_weights
-from ..core import UserError, counted, processes, say, write_atomically
+from ..core import UserError, counted, needs, processes, say, write_atomically
 from ..data.datasets import data_note
 from ..data.pairs import open_sources
 from ..data.pictures import check_apart
@@ -166,7 +166,7 @@ def html_report(
     comparison: dict | None = None,   # of `compare`
 ) -> str:
     "Tables, the worst and the best eight pairs of each kind: one page that needs nothing else."
-    from jinja2 import Template
+    with needs("eval"): from jinja2 import Template
     def figure(source, name, i):
         names, pictures = pair_pictures(generators, source, i)
         sheet, png = image_rows([pictures]), io.BytesIO()

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..core import UserError
+from ..core import UserError, needs
 from .emoji import (EMOJI_KINDS, EMOJI_LABELS, _BLACK, _EMOJI_LABEL_COLOURS, _layers,
                                  emoji_code, emoji_groups, emoji_kind, emoji_labelled,
                                  emoji_palette)
@@ -47,7 +47,7 @@ def character_svg(
     light: bool = False,   # with the bright veils of `flat_svg`
 ) -> str:
     "A character in a palette, as SVG text."
-    from dicebear import Avatar
+    with needs("draw"): from dicebear import Avatar
     style = STYLES[name]
     colours = {f"{slot}Color": [colour] for slot, colour in palette.items()}
     svg = Avatar(_dicebear_style(style.name), {**style.options, "seed": str(seed), **colours})
@@ -61,7 +61,7 @@ def rasterize(
     background: str = "#ffffff",
 ) -> np.ndarray:                  # uint8 (size, size, 3)
     "Draw SVG text."
-    import resvg_py
+    with needs("draw"): import resvg_py
     if crisp: svg = svg.replace(' shape-rendering="auto"', "")   # it would win over our option
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, background=background,
                                 skip_system_fonts=True,
@@ -236,6 +236,7 @@ class Characters:
         return np.flatnonzero(np.all(shown, 0))
 
 # %% ../../nbs/01_characters.ipynb #efcba29d
+@needs("draw")       # their versions are part of the key
 def cache_key(
     name: str,
     split: str,

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import UserError, counted
+from ..core import UserError, counted, needs
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .emoji import EMOJI_KINDS
 from .decode import read_picture, read_sketch
@@ -495,7 +495,7 @@ def unpack(archive: Path, root: Path):
 
 def _unpack_imagenet(root: Path):
     "Unpack ImageNet's archives with torchvision, which knows their checksums."
-    from torchvision.datasets import imagenet
+    with needs("train"): from torchvision.datasets import imagenet
     names = _names_in(root / "train")
     try:
         if not names or any(n.endswith(".tar") for n in names):     # or it stopped half way

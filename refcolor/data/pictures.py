@@ -30,7 +30,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..core import UserError, say
-from .decode import notes_of, read_picture, read_sketch, say_once
+from .decode import notes_of, read_picture, read_sketch, say_once, varies
 
 # %% ../../nbs/data/pictures.ipynb #2d03896c
 class Samples(NamedTuple):
@@ -257,6 +257,8 @@ def read_square(
                             f"{source.root / path}: their proportions differ")
     for note in dict.fromkeys(n for x in (image, drawing) if x for n in notes_of(x)): tell(note)
     square, (left, top, right, bottom) = letterbox(image, side)
+    if not varies(square.crop((left, top, right, bottom))):
+        tell(f"{source.root / path} is blank, of one colour: there is nothing to learn from it")
     beside = np.full((side, side), 255 if drawing else 0, np.uint8)
     if drawing:                                    # the two fill the same box
         drawing = ImageOps.fit(drawing.convert("L"), (right - left, bottom - top),

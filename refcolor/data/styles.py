@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ..core import needs
+
 # %% ../../nbs/data/styles.ipynb #4619fcdd
 @dataclass(frozen=True)
 class Style:
@@ -76,12 +78,13 @@ PART_NAMES = {"base": "skin", "clothing": "clothes", "body": "clothes"}
 # %% ../../nbs/data/styles.ipynb #4057acc1
 @lru_cache
 def _style_json(name: str) -> dict:
-    return json.loads(files("dicebear_styles").joinpath(f"{name}.json").read_text("utf-8"))
+    with needs("draw"): styles = files("dicebear_styles")
+    return json.loads(styles.joinpath(f"{name}.json").read_text("utf-8"))
 
 
 @lru_cache
 def _dicebear_style(name: str):
-    from dicebear import Style as DiceBearStyle
+    with needs("draw"): from dicebear import Style as DiceBearStyle
     return DiceBearStyle(_style_json(name))
 
 

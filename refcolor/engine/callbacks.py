@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from ..core import UserError
+from ..core import UserError, needs
 from ..show import image_rows
 
 # %% ../../nbs/engine/callbacks.ipynb #3053f747
@@ -51,7 +51,7 @@ class TensorBoard(Callback):
         except ImportError: raise UserError("TensorBoard: pip install tensorboard") from None
 
     def before_fit(self, learner):
-        from accelerate.tracking import TensorBoardTracker
+        with needs("train"): from accelerate.tracking import TensorBoardTracker
         self.tracker = TensorBoardTracker("tensorboard", learner.out)
         self.tracker.start()
 

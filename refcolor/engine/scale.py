@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'Measured', 'time_of', 'flops', 'peak_flops', 'RandomPictures', 'step_learner', 'step_cases', 'bare_forward',
            'infer_cases', 'warp_cases', 'sketch_cases', 'load_cases', 'fid_cases', 'naive_attention', 'attention_cases',
-           'keep_freed_memory', 'choice_cases', 'bench', 'bench_table', 'run_bench']
+           'flat_cases', 'keep_freed_memory', 'choice_cases', 'bench', 'bench_table', 'run_bench']
 
 # %% ../../nbs/engine/scale.ipynb #2e98d984
 import contextlib
@@ -23,10 +23,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from ..augment import make_triple, noise_size, self_reference
-from ..core import MODULES, PRESETS, Preset, UserError, save_result, say, uniform
+from ..colorize import colorize
+from ..core import MODULES, PRESETS, Preset, UserError, needs, save_result, say, uniform
 from ..data.datasets import open_dataset
 from ..encoder import gather_levels
 from .features import VGG19Features
@@ -129,7 +131,7 @@ def step_learner(
     data = RandomPictures(batch, preset.model.size)
     learner = Learner(replace(preset, train=train), data, device=device, precision=precision)
     if features == "vgg19":
-        from torchvision.models import vgg19
+        with needs("train"): from torchvision.models import vgg19
         learner.phi = VGG19Features(vgg19().state_dict()).to(learner.device)
     return learner
 
@@ -250,6 +252,25 @@ def attention_cases(preset: Preset) -> dict:   # name -> function
         cases[f"naive attention, {n} positions"] = lambda v=v: naive_attention(scft, v, v)
     return cases
 
+# %% ../../nbs/engine/scale.ipynb #f8a61a9e
+def flat_cases(
+    preset: Preset,               # any: the weights are those that `colorize` takes
+    sizes: tuple = (1024, 4096),  # sides of the drawing, pixels
+) -> dict:                        # name -> function
+    "A drawing in flat colours, from loading the weights to the picture."
+    rng = np.random.default_rng(0)
+    def rings(size, ink):        # a large one, and 25 in it
+        picture = Image.new("RGB", (size, size), "white")
+        pen, width = ImageDraw.Draw(picture), max(1, size // 250)
+        circles = [(0.5, 0.45, 0.32), *rng.uniform((0.25, 0.2, 0.02), (0.75, 0.7, 0.12), (25, 3))]
+        for x, y, r in np.array(circles) * size:
+            fill = None if ink else tuple(rng.integers(256, size=3).tolist())
+            pen.ellipse((x - r, y - r, x + r, y + r), fill, "black", width)
+        return picture
+    reference = rings(512, ink=False)
+    return {f"colour flat, {s}²": lambda drawing=rings(s, ink=True):
+            colorize(drawing, reference, flat=True) for s in sizes}
+
 # %% ../../nbs/engine/scale.ipynb #c974a13c
 def keep_freed_memory(
     keep: bool = True,  # False: as it was
@@ -264,7 +285,7 @@ def keep_freed_memory(
 # %% ../../nbs/engine/scale.ipynb #9e29e770
 def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without, with)
     "Pairs of functions: what a piece of advice changes."
-    from torchvision.models import vgg19
+    with needs("train"): from torchvision.models import vgg19
     plain, size = step_learner(preset, batch), preset.model.size
     last = step_learner(preset, batch)
     for network in (last.generator, last.discriminator):             # Φ always is
@@ -304,7 +325,7 @@ def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without
 
 # %% ../../nbs/engine/scale.ipynb #19f5c91c
 GROUPS = {"step": step_cases, "infer": infer_cases, "warp": warp_cases, "sketch": sketch_cases,
-          "load": load_cases, "fid": fid_cases, "attention": attention_cases}
+          "load": load_cases, "fid": fid_cases, "attention": attention_cases, "flat": flat_cases}
 
 
 def _row(f: Callable, repeats: int, count: bool) -> dict:

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
-from ..core import (ModelConfig, code_digest, preset_from_dict, processor, save_result,
-                           write_atomically)
+from ..core import (ModelConfig, code_digest, needs, preset_from_dict, processor,
+                           save_result, write_atomically)
 from ..data.characters import STYLES
 from ..data.pairs import CrossReference
 from ..engine.checkpoints import checkpoints
@@ -31,6 +30,8 @@ from .rows import (CURVE, ROOTS, ROWS, Study, Untrained, ValidationCurve,
                                  ShuffledBatches, attention_entropy, branch_conflict,
                                  gram_regularised, judge_row, open_study, wrong_loss)
 from ..train import Diverged, Learner, faded_lambdas, learning_rates
+
+with needs("train"): from filelock import FileLock, Timeout
 
 # %% ../../nbs/study/runs.ipynb #53bb69a4
 def row_learner(

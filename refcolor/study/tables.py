@@ -13,17 +13,19 @@ import re
 import textwrap
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..core import needs
 from ..generator import load_generator
 from ..show import image_rows
 from .rows import (ALIGNMENT_ON, EXPERIMENTS, ROWS, ROW_STEPS, TABLE1_DATA, Study,
                                  Untrained, finished, judged_sources, open_study, row_status)
 from .statistics import difference, seed_interval
+
+with needs("train"): import matplotlib.pyplot as plt
 
 # %% ../../nbs/study/tables.ipynb #519aa55b
 def markdown_table(rows: list) -> str:
