@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import reduce
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import Triple, make_triple
-from .core import Preset, UserError, preset_to_dict, processes, say
+from .core import Preset, UserError, needs, preset_to_dict, processes, say
 from .discriminator import PatchGAN
 from .engine.callbacks import (Checkpoints, Log, Snapshots, be_deaf, deaf_children,
                                        stop_signals)
@@ -35,6 +34,8 @@ from .generator import Generator
 from .losses import gan_loss, generator_losses, gradient_norm, lambdas, total_loss
 from .show import progress
 from .triplet import triplet_loss
+
+with needs("train"): from accelerate.utils import reduce
 
 # %% ../nbs/11_train.ipynb #bb848262
 def batch_index(
