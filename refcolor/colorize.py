@@ -297,7 +297,7 @@ def flat_colours(
 def _flats(fake, pictures: list, views: list, paints: dict, notes: list, palette) -> Flats:
     (lines, *references), (here, *there) = pictures, views
     if palette is None:
-        palette = palette_of_all([p.crop(view.figure) for p, view in zip(references, there)])
+        palette = palette_of_all([p.crop(view.shown) for p, view in zip(references, there)])
     flats = Flats.of(page_colours(fake, lines, here), lines, here, palette)._replace(notes=notes)
     if not paints: return flats
     w = lines.width

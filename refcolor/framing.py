@@ -68,6 +68,12 @@ class View(NamedTuple):
         else: square, box = letterbox(picture.crop(figure), size)
         return cls(square, figure, sheet, box, picture.size)
 
+    @property
+    def shown(self) -> tuple:    # a box
+        "The figure, as far as the picture goes."
+        (left, top, right, bottom), (w, h) = self.figure, self.size
+        return max(0, left), max(0, top), min(w, right), min(h, bottom)
+
     def point(self, x: float, y: float) -> tuple:
         "Where a point of the picture is in the square, both in [-1, 1]; off the figure: its edge."
         def moved(v, k):

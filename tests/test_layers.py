@@ -367,3 +367,16 @@ def test_layers_of_a_large_drawing_fit(place):
     done = subprocess.run([sys.executable, "-c", script, "colorize", *GIVEN, "--out", "x.png", "--layers", "x.ora"], capture_output=True, text=True)
     code, gigabytes = map(float, done.stdout.split())
     assert code == 0 and gigabytes < 1.5, (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("at", [0, 12])
+def test_hatching_to_the_edge_is_flat_too(at):
+    "Lines that reach two edges: what the network sees goes beyond the sheet, and there is nothing to paint there."
+    from importlib.resources import files
+    from PIL import ImageDraw
+    from refcolor.colorize import colorize
+    sketch = Image.new("L", (400, 400), 255)
+    for k in range(at, 400, 12): ImageDraw.Draw(sketch).line((k, 0, k, 399), 0), ImageDraw.Draw(sketch).line((0, k, 399, k), 0)
+    reference = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(reference).ellipse((40, 40, 160, 160), "teal", "black", 4)
+    assert colorize(sketch, reference, files("refcolor") / "weights" / "tiny", flat=True).size == (400, 400)

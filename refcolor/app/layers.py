@@ -71,14 +71,14 @@ class Flats(NamedTuple):
            palette: np.ndarray,   # uint8 (k, 3)
           ):
         "Give each pixel a colour of the palette."
-        segments = segment(lines.crop(view.figure))
-        colours, white = colours.crop(view.figure), [[255, 255, 255]]
+        segments = segment(lines.crop(view.shown))
+        colours, white = colours.crop(view.shown), [[255, 255, 255]]
         index = assign(colours, segments, palette)
         if palette.min(1).max() >= 230: clear = background(index, palette, segments)
         else:                                       # paper is seen, though it is no paint
             seen = np.concatenate([palette, np.array(white, np.uint8)])
             clear = background(assign(colours, segments, seen), seen, segments)
-        shape, inside = (lines.height, lines.width), _slices(view.figure)
+        shape, inside = (lines.height, lines.width), _slices(view.shown)
         page = cls(lines, np.asarray(lines) > 153, np.zeros(shape, np.int16), palette,
                    np.ones(shape, bool))
         around = np.where(clear, -1, index)
