@@ -355,7 +355,7 @@ def test_colouring_needs_none_of_the_extras(pictures, tmp_path):
 # ---- 14_colorize beyond the lesson
 
 @pytest.fixture(scope="module")
-def pictures():
+def drawn():
     "TINY, and functions that draw the line art and the picture of a character that it never saw."
     from functools import lru_cache
     from refcolor.data.characters import character_svg, line_art_svg, palette_of, rasterize, split_seeds
@@ -377,9 +377,9 @@ def test_transparent_is_paper_and_not_the_black_inside():
     assert clear.convert("RGB").getpixel((7, 0)) == (0, 0, 0) and read_picture(clear).getpixel((7, 0)) == (255, 255, 255)
 
 
-def test_a_page_that_is_all_ink_stays_dark_and_no_clean_leaves_everything_alone(pictures):
+def test_a_page_that_is_all_ink_stays_dark_and_no_clean_leaves_everything_alone(drawn):
     from refcolor.colorize import ink_of
-    drawing = pictures[1](3)
+    drawing = drawn[1](3)
     assert np.asarray(ink_of(Image.new("L", (4, 4), 0))).max() == 0
     yellow = Image.fromarray((np.asarray(drawing) * [.9, .8, .6]).astype(np.uint8))
     assert np.array_equal(ink_of(yellow, clean=False), yellow.convert("L")) and not np.array_equal(ink_of(yellow), yellow.convert("L"))
@@ -394,17 +394,17 @@ def test_letterboxing_keeps_proportions_and_centres(w, h):
 
 
 @pytest.mark.parametrize("mode, size", [("L", (150, 200)), ("RGB", (8, 8)), ("1", (300, 40)), ("CMYK", (64, 64)), ("RGBA", (500, 9))])
-def test_the_result_has_the_sketch_s_size_and_its_ink(pictures, mode, size):
+def test_the_result_has_the_sketch_s_size_and_its_ink(drawn, mode, size):
     from refcolor.colorize import colorize
     sketch = Image.new("L", size, 255)
     sketch.paste(0, (0, 0, 1, size[1]))
-    drawn = colorize(sketch.convert(mode), pictures[2](9), pictures[0])
+    drawn = colorize(sketch.convert(mode), drawn[2](9), drawn[0])
     assert (drawn.size, drawn.mode) == (size, "RGB") and drawn.getpixel((0, size[1] // 2)) == (0, 0, 0)
 
 
-def test_neither_picture_is_changed_and_a_path_gives_the_same(pictures, tmp_path):
+def test_neither_picture_is_changed_and_a_path_gives_the_same(drawn, tmp_path):
     from refcolor.colorize import colorize
-    tiny, line_art, character = pictures
+    tiny, line_art, character = drawn
     sketch, reference = line_art(3).copy(), character(9).copy()
     first = colorize(sketch, reference, tiny)
     assert np.array_equal(sketch, line_art(3)) and np.array_equal(reference, character(9))
@@ -412,10 +412,10 @@ def test_neither_picture_is_changed_and_a_path_gives_the_same(pictures, tmp_path
     assert np.array_equal(colorize(tmp_path / "a.png", reference, tiny), first) and np.array_equal(colorize(sketch, reference, tiny), first)
 
 
-def test_a_hint_in_a_tall_drawing_lands_where_it_was_put(pictures):
+def test_a_hint_in_a_tall_drawing_lands_where_it_was_put(drawn):
     "The drawing's square has paper on both sides: coordinates that ignore the box point beside the part."
     from refcolor.colorize import colorize
-    tiny, line_art, character = pictures
+    tiny, line_art, character = drawn
     half = line_art(3).crop((128, 0, 368, 480))                              # both pictures have lines wherever this one has
     wide = Image.new("RGB", (480, 480), "white")
     wide.paste(half, (120, 0))
@@ -425,28 +425,28 @@ def test_a_hint_in_a_tall_drawing_lands_where_it_was_put(pictures):
     assert np.abs(ours - right).mean() < 2 < np.abs(ours - mutant).mean()
 
 
-def test_one_reference_twice_is_one_reference(pictures):
+def test_one_reference_twice_is_one_reference(drawn):
     from refcolor.colorize import colorize
-    tiny, line_art, character = pictures
+    tiny, line_art, character = drawn
     one, two = (np.asarray(colorize(line_art(3), r, tiny), np.float32) for r in (character(9), [character(9)] * 2))
     assert np.abs(one - two).max() <= 2
 
 
-def test_packaged_weights_are_used_when_none_are_named(pictures):
+def test_packaged_weights_are_used_when_none_are_named(drawn):
     from refcolor.colorize import colorize, default_weights
     assert (default_weights() / "preset.json").exists()
-    assert np.array_equal(colorize(pictures[1](3, 128), pictures[2](9, 128)), colorize(pictures[1](3, 128), pictures[2](9, 128), default_weights()))
+    assert np.array_equal(colorize(drawn[1](3, 128), drawn[2](9, 128)), colorize(drawn[1](3, 128), drawn[2](9, 128), default_weights()))
 
 
 @pytest.mark.parametrize("sketch, reference, hints, words", [
     ("blank", None, (), "sketch: it is blank"), ("dark", None, (), "there is no drawing in it"), ("drawn", [], (), "reference: none is given"),
     ("drawn", None, [(0, 0, (0, 3))], "hint 1: a point lies outside"), ("drawn", None, [(0, 0)], "hint 1: expected"),
     ("drawn", None, [(0, 0, (0, 0, 1))], "there is no reference 1")])
-def test_what_cannot_be_coloured_is_refused_in_one_line(pictures, sketch, reference, hints, words):
+def test_what_cannot_be_coloured_is_refused_in_one_line(drawn, sketch, reference, hints, words):
     from refcolor.colorize import colorize
     from refcolor.core import UserError
-    page = {"blank": Image.new("RGB", (64, 64), "white"), "dark": Image.new("RGB", (64, 64)), "drawn": pictures[1](3)}[sketch]
-    with pytest.raises(UserError, match=words): colorize(page, pictures[2](9) if reference is None else reference, pictures[0], hints=hints)
+    page = {"blank": Image.new("RGB", (64, 64), "white"), "dark": Image.new("RGB", (64, 64)), "drawn": drawn[1](3)}[sketch]
+    with pytest.raises(UserError, match=words): colorize(page, drawn[2](9) if reference is None else reference, drawn[0], hints=hints)
 
 
 if __name__ == "__main__":
