@@ -178,7 +178,7 @@ def test_imagenets_packed_classes_are_counted(copy):
     root = copy("imagenet")
     (root / "train" / "n03000000.tar").touch()
     report = check_dataset("imagenet", root)
-    assert not report["ok"] and "1 class archives" in report["missing"][0]
+    assert not report["ok"] and "1 class archive " in report["missing"][0]
 
 
 def test_tag2pix_takes_the_drawing_of_the_same_name(examples):

