@@ -381,3 +381,14 @@ def test_hatching_to_the_edge_is_flat_too(at):
     reference = Image.new("RGB", (200, 200), "white")
     ImageDraw.Draw(reference).ellipse((40, 40, 160, 160), "teal", "black", 4)
     assert colorize(sketch, reference, files("refcolor") / "weights" / "tiny", flat=True).size == (400, 400)
+
+
+@pytest.mark.parametrize("width", [3, 8])
+def test_a_scan_s_frame_close_around_the_figure_is_flat_too(width):
+    "What the network sees goes on under the frame, and the figure's box with it: nothing is painted beyond the sheet."
+    from importlib.resources import files
+    sketch = LINE.copy()
+    ImageDraw.Draw(sketch).rectangle((0, 0, sketch.width - 1, sketch.height - 1), outline=0, width=width)
+    flat = colorize(sketch, COLOUR, files("refcolor") / "weights" / "small", flat=True)
+    near = [int(np.abs(np.subtract(flat.getpixel(at), tuple(bytes.fromhex(colour[1:])))).max()) for colour, at in POINTS.items()]
+    assert flat.size == sketch.size and max(near) <= 12, near
