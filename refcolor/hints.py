@@ -57,7 +57,10 @@ def colour_around(
     return (reference - colour).abs().amax(0) < 0.2
 
 # %% ../nbs/app/hints.ipynb #99d36661
-def parse_hints(hints, references: int):
+def parse_hints(
+    hints,            # as for `hint_mask`; a colour or None in place of (x', y') paints or leaves
+    references: int,  # how many there are
+):
     "Each as (x, y, x', y', k) or (x, y, colour); raises `UserError` that names one that is none."
     for i, hint in enumerate(hints, 1):
         try:
