@@ -136,7 +136,7 @@ function gallery(page, role) {
     if (!shut.open || body.children.length) return;
     const by = Map.groupBy(page.model.get("gallery")[role], ({ artist }) => artist);
     by.forEach((pictures, artist) => body.append(make("div",
-      { class: "rc-strip", role: "group", "aria-label": `by ${artist}` },
+      { class: "rc-strip", role: "group", "aria-label": artist }, make("small", {}, artist),
       ...pictures.map(({ index, name, png }) => button(image(png, ""), () => {
         busy(page, "Colouring …");
         tell(page, "choose", { role, index });
@@ -185,9 +185,11 @@ function aimAt(page, area, k) {                           // the second half of 
     if (!page.aiming) return;
     const [dx, dy] = STEPS[event.key] ?? [0, 0];
     [at.u, at.v] = [within(at.u + dx / 12, -1, 1), within(at.v + dy / 12, -1, 1)];
-    if (dx || dy) event.preventDefault();
-    cross.hidden = false;
-    Object.assign(cross.style, { left: `${50 * at.u + 50}%`, top: `${50 * at.v + 50}%` });
+    if (dx || dy) {
+      event.preventDefault();
+      cross.hidden = false;
+      putAt(cross, { x: at.u, y: at.v });
+    }
     if (event.key === "Enter") give();
   });
 }
@@ -559,7 +561,7 @@ function build(page) {
                                                                 page.references));
   const middle = make("section", { class: "rc-middle", "aria-label": "Picture" }, toolbar(page),
                       stageOf(page), page.status, alert);
-  page.box.append(make("div", { class: "rc-columns-of-page" }, files, middle, aside(page)));
+  page.box.append(make("div", { class: "rc-face" }, files, middle, aside(page)));
 }
 function renderColour({ model, el }) {
   const box = make("div", { class: "rc-colour", "data-lm-suppress-shortcuts": "true" });
