@@ -93,8 +93,8 @@ async function take(page, role, files) {
                                              `at most ${limit / 1e6} MB, save it smaller`);
   }
   busy(page, `Colouring with ${file.name} …`);
-  for (const one of files)
-    tell(page, role, { name: one.name, extract: page.extract.checked }, [await one.arrayBuffer()]);
+  const extract = role === "sketch" && page.extract.checked;
+  for (const one of files) tell(page, role, { name: one.name, extract }, [await one.arrayBuffer()]);
 }
 function picker(page, role) {
   const input = make("input", { type: "file", accept: "image/*", "aria-label": `open a ${role}`,
@@ -134,8 +134,11 @@ function gallery(page, role) {
   const body = make("div"), shut = make("details", {}, make("summary", {}, "Gallery"), body);
   shut.addEventListener("toggle", () => {                 // pictures are made when they are seen
     if (!shut.open || body.children.length) return;
-    const by = Map.groupBy(page.model.get("gallery")[role], ({ artist }) => artist);
-    by.forEach((pictures, artist) => body.append(make("div",
+    const files = member(page.model, "gallery")[role], by = {};
+    files.forEach((file, index) => {                      // "artist 12"
+      (by[file.name.replace(/ [^ ]*$/, "")] ??= []).push({ ...file, index });
+    });
+    Object.entries(by).forEach(([artist, pictures]) => body.append(make("div",
       { class: "rc-strip", role: "group", "aria-label": artist }, make("small", {}, artist),
       ...pictures.map(({ index, name, png }) => button(image(png, ""), () => {
         busy(page, "Colouring …");
@@ -149,7 +152,7 @@ function panel(page, role, ...children) {
   page.said.set(role, alert);
   const limits = make("small", { id: `rc-limits-${role}` }, page.model.get("limits"));
   const head = make("h2", {}, ROLES[role]);
-  const shown = page.model.get("gallery")[role]?.length ? [gallery(page, role)] : [];
+  const shown = member(page.model, "gallery")?.[role]?.length ? [gallery(page, role)] : [];
   return make("section", { class: "rc-panel", "data-role": role, "aria-label": ROLES[role] },
     head, make("p", {}, picker(page, role), " ", limits), alert, ...children, ...shown);
 }
@@ -357,9 +360,11 @@ function paint(page, colour) {                            // null: leave it
   tell(page, "paint", { ...at, colour });
 }
 function swatches(page) {
-  return page.scene.palette.map(({ colour, name }) => button(chip(colour), () =>
-    paint(page, colour), { class: "rc-swatch-button", title: `${colour} ${name ?? ""}`,
-                           "aria-label": `paint ${colour} ${name ?? ""}` }));
+  return page.scene.palette.map(({ colour, k }) => {
+    const title = colour + (k == null ? "" : ` of reference ${k + 1}`);
+    return button(chip(colour), () => paint(page, colour),
+                  { class: "rc-swatch-button", title, "aria-label": `paint ${title}` });
+  });
 }
 function ask(page) {                                      // the menu of a region
   const { menu, stage, here, scene: { can } } = page, region = regionAt(page, here);
@@ -385,6 +390,7 @@ function ask(page) {                                      // the menu of a regio
 function shut(page) {
   if (page.menu.hidden) return;
   page.menu.hidden = true;
+  highlight(page, 0);
   page.stage.focus({ preventScroll: true });
 }
 
@@ -398,7 +404,8 @@ function fillHints(page) {
   const { hints } = page.scene;
   page.list.replaceChildren(...hints.map((hint) => make("li", { value: hint.n, tabindex: "-1" },
     ...KINDS[hint.kind](hint), ` at ${words(page, hint)} `, button("Remove", () =>
-      tell(page, "remove", { n: hint.n }), { "aria-label": `remove correction ${hint.n}` }))));
+      tell(page, "remove", { n: hint.n }), { "aria-label": `remove correction ${hint.n}` }),
+    ...notes(hint.note ? [hint.note] : []))));
   page.none.hidden = hints.length > 0;
   page.markers.replaceChildren(...hints.map((hint, i) => {
     const mark = button(`${hint.n}`, () => page.list.children[i].querySelector("button").focus(),
@@ -440,7 +447,7 @@ async function news(page) {
   draw(page, same ? scene.regions.flatMap((rgb, k) => differs(rgb, k) ? [k] : []) : null);
   show(page);
 }
-const lean = ({ ink, soft, labels, references, ...rest }) => ({ regions: [], ...rest });
+const lean = ({ ink, soft, labels, references, gallery: _, ...rest }) => ({ regions: [], ...rest });
 function resize(page) {
   const { canvas, scene: { width, height } } = page;
   [canvas.width, canvas.height] = [width, height];
@@ -464,7 +471,7 @@ function show(page) {
   fillReferences(page);
   fillHints(page);
   fillPalette(page);
-  busy(page, "");
+  busy(page, scene.pending ? "Finding the regions …" : "");
   page.canvas.setAttribute("aria-label", `${scene.name}, coloured`);
   page.box.dataset.step = scene.step;
 }
@@ -585,7 +592,7 @@ function renderFaces({ model, el }) {
   const faces = model.get("faces"), tabs = faces.map((face) => button(face, () => {
     model.set({ face });
     model.save_changes();
-  }, { class: "rc-tab" }));
+  }, { class: "rc-button rc-tab" }));
   const mark = () => tabs.forEach((tab, i) => {
     if (faces[i] === model.get("face")) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");

@@ -93,7 +93,7 @@ function panel(name, title) {
                              "data-panel": name, "aria-roledescription": "picture with a point" },
                     image, heat);
   const caption = make("figcaption", {}, make("b", {}, title));
-  const [columns, rows] = ["columns", "rows"].map((name) =>
+  const [columns, rows] = ["across", "down"].map((name) =>
     make("div", { class: `rc-${name}`, "aria-hidden": "true" }));
   const ruled = make("div", { class: "rc-ruled" }, columns, rows, area);
   return { area, image, heat, columns, rows, caption, figure: make("figure", {}, caption, ruled) };
@@ -363,7 +363,7 @@ function renderGallery({ model, el }) {
   model.on("change:index", () => { say(""); mark(model, strip); });
   model.on("change:message", () => say(model.get("message")));
   el.append(make("div", { class: "rc-gallery", "data-lm-suppress-shortcuts": "true" },
-                 make("b", {}, role), strip, upload), alert);
+                 make("b", {}, role), strip, ...(model.get("max_bytes") ? [upload] : [])), alert);
   fill(model, strip);
   say(model.get("message"));
 }
