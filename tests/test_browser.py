@@ -40,19 +40,20 @@ def must_run_in_ci(missing):
 def node(tmp_path):
     "Run JavaScript beside a copy of the page's script; give what it prints."
     must_run_in_ci("" if shutil.which("node") else "no node: apt-get install nodejs")
-    shutil.copy(ROOT / "refcolor/app/explorer.js", tmp_path / "explorer.mjs")
+    for name in ("explorer", "colour"): shutil.copy(ROOT / f"refcolor/app/{name}.js", tmp_path / f"{name}.mjs")
     return lambda *line: subprocess.run(["node", *line], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
 
-def test_the_script_and_the_style_are_clean(node):
+@pytest.mark.parametrize("name, module", [("explorer", "explorer"), ("colour", "page")])
+def test_the_script_and_the_style_are_clean(node, name, module):
     "It parses, talks to nobody, writes no markup and no log, and nothing in it is unused."
-    node("--check", "explorer.mjs")
-    script, style, python = ((ROOT / f"refcolor/app/explorer.{kind}").read_text() for kind in ("js", "css", "py"))
+    node("--check", f"{name}.mjs")
+    script, style, python = ((ROOT / "refcolor/app" / file).read_text() for file in (f"{name}.js", f"{name}.css", f"{module}.py"))
     assert max(map(len, (script + style).splitlines())) <= 100
     script = re.sub("(?<!:)//.*", "", script)                                # without comments
     for word in ("console.", "debugger", "fetch(", "import ", "XMLHttp", "eval(", "innerHTML", "var ", " == ", " != "):
         assert word not in script, word
-    assert re.findall(r"https?:[^\"]*", script + style) == ["http://www.w3.org/2000/svg"]
+    assert set(re.findall(r"https?:[^\"]*", script + style)) <= {"http://www.w3.org/2000/svg"}
     names = re.findall(r"^(?:export |async )*(?:function|const) (\w+)", script, re.M)
     assert len(names) == len(set(names)) > 30 and not [n for n in names if len(re.findall(rf"\b{n}\b", script)) < 2]
     classes = set(re.findall(r"\.(rc[\w-]*)", style))
@@ -73,6 +74,38 @@ def test_the_scripts_numbers_are_pythons(node):
     for name, ours in (("alpha", alpha.flatten()), ("column", alpha[:, 3]), ("bits", entropy(alpha)), ("mixture", alpha[7] @ colours)):
         np.testing.assert_allclose(found[name], ours, rtol=1e-4, atol=1e-6)
     assert [tuple(pair) for pair in found["strongest"]] == strongest(alpha[0], 3) == [(3, 0.5), (5, 0.5), (0, 0.)]
+
+
+def test_the_page_mixes_ink_and_colours_as_pillow_does(node):
+    "Flat and soft, in a box and nowhere else."
+    from PIL import ImageChops
+    rng = np.random.default_rng(0)
+    ink, soft = rng.integers(0, 256, (8, 6), np.uint8), rng.integers(0, 256, (8, 6, 3), np.uint8)
+    labels, regions = rng.integers(0, 4, (8, 6)) * 70_000, {0: None, 70_000: (10, 200, 30), 140_000: (255, 0, 1), 210_000: None}
+    opaque = lambda x: np.dstack([x, np.full((8, 6, 1), 255)]).ravel().tolist()                              # noqa: E731
+    packed = np.stack([labels >> 16, labels >> 8 & 255, labels & 255], 2)
+    found = json.loads(node("--input-type=module", "-e", f"""
+        import {{ numbers, boxesOf, tableOf, compose }} from "./colour.mjs";
+        const ink = {opaque(np.dstack([ink] * 3))}, soft = {opaque(soft)}, labels = numbers({opaque(packed)});
+        const colours = Array(210001).fill(null);
+        for (const [k, rgb] of Object.entries({json.dumps(regions)})) colours[k] = rgb;
+        const draw = (parts, box) => {{ const out = new Uint8ClampedArray(8 * 6 * 4); compose(out, 6, {{ ink, ...parts }}, box); return [...out]; }};
+        const whole = [0, 0, 5, 7], flat = {{ labels, table: tableOf(colours) }};
+        console.log(JSON.stringify({{ flat: draw(flat, whole), part: draw(flat, [1, 2, 4, 3]), soft: draw({{ soft }}, whole), ink: draw({{}}, whole),
+          boxes: [0, 70000, 140000, 210000].map((k) => boxesOf(labels, 6)[k]) }}));"""))
+    grey = Image.fromarray(ink).convert("RGB")
+    painted = np.array([regions[k] or (255,) * 3 for k in labels.ravel()], np.uint8).reshape(8, 6, 3)
+    for kind, under in (("flat", painted), ("soft", soft), ("ink", np.full((8, 6, 3), 255, np.uint8))):
+        mixed = np.asarray(ImageChops.multiply(Image.fromarray(under), grey))
+        assert np.array_equal(np.reshape(found[kind], (8, 6, 4))[..., :3], mixed), kind
+        if kind != "flat": continue
+        part = np.reshape(found["part"], (8, 6, 4)).copy()
+        assert np.array_equal(part[2:4, 1:5, :3], mixed[2:4, 1:5])
+        part[2:4, 1:5] = 0
+        assert not part.any()
+    for k, box in zip(regions, found["boxes"]):
+        y, x = np.nonzero(labels == k)
+        assert box == [x.min(), y.min(), x.max(), y.max()]
 
 
 @pytest.fixture(scope="module")

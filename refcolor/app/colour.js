@@ -4,7 +4,7 @@
 
 // --- pixels
 
-export const times = (a, b) => { const t = a * b + 128; return (t + (t >> 8)) >> 8; }; // Pillow's
+export const times = (a, b) => Math.floor(a * b / 255);   // as Pillow multiplies
 export function numbers(rgba) {                           // 24-bit region numbers
   const labels = new Uint32Array(rgba.length / 4);
   for (let i = 0, k = 0; i < labels.length; i++, k += 4)
@@ -361,7 +361,7 @@ function paint(page, colour) {                            // null: leave it
 }
 function swatches(page) {
   return page.scene.palette.map(({ colour, k }) => {
-    const title = colour + (k == null ? "" : ` of reference ${k + 1}`);
+    const title = colour + (Number.isInteger(k) ? ` of reference ${k + 1}` : "");
     return button(chip(colour), () => paint(page, colour),
                   { class: "rc-swatch-button", title, "aria-label": `paint ${title}` });
   });
@@ -417,7 +417,7 @@ function fillHints(page) {
 function fillPalette(page) {
   page.palette.replaceChildren(...page.scene.palette.map(({ colour, share, regions }) =>
     make("li", {}, chip(colour), make("code", {}, colour),
-         share == null ? "" : ` ${(100 * share).toFixed(0)} %, ${many(regions ?? 0, "region")}`)));
+         share >= 0 ? ` ${(100 * share).toFixed(0)} %, ${many(regions, "region")}` : "")));
 }
 
 // --- news from Python: decode what is new, and draw what changed

@@ -93,8 +93,8 @@ function panel(name, title) {
                              "data-panel": name, "aria-roledescription": "picture with a point" },
                     image, heat);
   const caption = make("figcaption", {}, make("b", {}, title));
-  const [columns, rows] = ["across", "down"].map((name) =>
-    make("div", { class: `rc-${name}`, "aria-hidden": "true" }));
+  const [columns, rows] = ["rc-across", "rc-down"].map((name) =>
+    make("div", { class: name, "aria-hidden": "true" }));
   const ruled = make("div", { class: "rc-ruled" }, columns, rows, area);
   return { area, image, heat, columns, rows, caption, figure: make("figure", {}, caption, ruled) };
 }
