@@ -85,7 +85,9 @@ def _state(folder: Path) -> dict: return json.loads((folder / "state.json").read
 
 
 @contextlib.contextmanager
-def disk_errors(learner):
+def disk_errors(
+    learner,    # that trains
+):
     "Say in one line what a callback could not write, and what is safe."
     try: yield
     except OSError as e:

@@ -66,7 +66,10 @@ def speed_up(
     return learner
 
 # %% ../../nbs/engine/devices.ipynb #51bdf249
-def step_in_memory(learner, *args) -> dict:   # arguments and result of `Learner.step`
+def step_in_memory(
+    learner,    # that trains
+    *args,      # of `Learner.step`
+) -> dict:      # what that returns
     "A step; raises `UserError` that says what would fit, where the device's memory does not do."
     try: return learner.step(*args)
     except torch.OutOfMemoryError: pass      # with it goes its traceback, and all tensors in that

@@ -168,9 +168,13 @@ def _pieces(learner: Learner) -> tuple:
     return generator, features, discriminator
 
 # %% ../../nbs/engine/scale.ipynb #88471db2
-def step_cases(preset: Preset, device: str = "cpu", batch: int = 2) -> dict:   # name -> function
+def _batch(preset: Preset, device: str) -> int:      # few fill a processor, and none a GPU
+    return 2 if torch.device(device).type == "cpu" else preset.train.batch
+
+
+def step_cases(preset: Preset, device: str = "cpu") -> dict:   # name -> function
     "A whole step, with either feature network and in bf16, and its pieces."
-    make = partial(step_learner, preset, batch, device=device)
+    make = partial(step_learner, preset, _batch(preset, device), device=device)
     learner, fast, deep = make(), make("bf16"), make(features="vgg19")
     generator, features, discriminator = _pieces(learner)
     return {"generator forward + backward": generator, "step, lite0": learner.step,
@@ -301,10 +305,11 @@ def keep_freed_memory(
                 mallopt(trim, 2 ** 31 - 1 if keep else 128 * 1024))
 
 # %% ../../nbs/engine/scale.ipynb #9e29e770
-def choice_cases(preset: Preset, device: str = "cpu", batch: int = 2) -> dict:
-    "Pairs of functions (without, with): what a piece of advice changes."
+def choice_cases(preset: Preset, device: str = "cpu") -> dict:   # advice -> (without, with)
+    "Pairs of functions: what a piece of advice changes."
     with needs("train"): from torchvision.models import vgg19
-    make, size = partial(step_learner, preset, batch, device=device), preset.model.size
+    batch, size = _batch(preset, device), preset.model.size
+    make = partial(step_learner, preset, batch, device=device)
     plain, last, cases = make(), make(), {}
     for network in (last.generator, last.discriminator):             # Φ always is
         network.to(memory_format=torch.channels_last)
