@@ -323,8 +323,8 @@ def test_on_a_gpu_the_clock_waits_until_it_is_done_and_the_memory_is_its_own(mon
         gpu.due, gpu.peak = max(gpu.due, time.perf_counter()) + 0.05, gpu.held + 120_000_000
     fakes = dict(synchronize=lambda: time.sleep(max(0, gpu.due - time.perf_counter())), memory_allocated=lambda: gpu.held,
                  max_memory_allocated=lambda: gpu.peak, reset_peak_memory_stats=lambda: vars(gpu).update(peak=gpu.held))
-    for name, fake in fakes.items(): monkeypatch.setattr(torch.cuda, name, fake)
-    measured = scale.time_of(work, repeats=3, device="cuda")
+    for name, fake in fakes.items(): monkeypatch.setattr(torch.cuda, name, lambda device, fake=fake: fake() if device == "cuda:1" else 1 / 0)
+    measured = scale.time_of(work, repeats=3, device="cuda:1")
     assert 0.045 < measured.wall < 0.2 and measured.memory == 120
 
 

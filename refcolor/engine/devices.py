@@ -51,7 +51,7 @@ def speed_up(
 ):                                # the learner
     "Make a learner's steps on a CUDA device fast; elsewhere only what is asked for by `backend`."
     cuda = learner.device.type == "cuda"
-    if cuda: torch.backends.cuda.matmul.allow_tf32 = True
+    if cuda: torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
     if cuda and channels_last:
         for network in (learner.generator, learner.discriminator):
             network.to(memory_format=torch.channels_last)

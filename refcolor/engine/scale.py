@@ -70,13 +70,13 @@ def _most_memory(f: Callable) -> float | None:
     return round(_memory_mb("VmHWM") - before, 1)
 
 
-def _most_on_cuda(f: Callable) -> float:
+def _most_on_cuda(f: Callable, device: str) -> float:
     "The same of the device."
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
     f()
-    torch.cuda.synchronize()
-    return round((torch.cuda.max_memory_allocated() - before) / 1e6, 1)
+    torch.cuda.synchronize(device)
+    return round((torch.cuda.max_memory_allocated(device) - before) / 1e6, 1)
 
 # %% ../../nbs/engine/scale.ipynb #54dbbf4f
 def time_of(
@@ -87,8 +87,8 @@ def time_of(
     "Time f; raises `ValueError` for fewer than one repeat."
     if repeats < 1: raise ValueError(f"repeats: expected at least 1, got {repeats}")
     cuda = torch.device(device).type == "cuda"
-    wait = torch.cuda.synchronize if cuda else lambda: None     # it answers before it is done
-    memory = _most_on_cuda(f) if cuda else _most_memory(f)
+    wait = partial(torch.cuda.synchronize, device) if cuda else lambda: None  # it is told, not done
+    memory = _most_on_cuda(f, device) if cuda else _most_memory(f)
     cpu, wall = [], []
     for _ in range(repeats):
         wait()
