@@ -1,26 +1,13 @@
 """The documentation site builds without a warning, none of its links is broken, and its pages read as in JupyterLab."""
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urlparse
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 CODE = r'<(script|style|pre|code)\b.*?</\1>|<div[^>]*class="clipboard-copy-txt".*?</div>'
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    site = tmp_path_factory.mktemp("docs") / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", site]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return site
 
 
 def test_its_links_hold(site):
