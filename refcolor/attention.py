@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .colorize import cell_at, hint_mask
 from .core import UserError, needs
 from .encoder import gather_levels
 from .generator import Generator
+from .hints import cell_at, hint_mask
 from .scft import SCFT
 from .show import to_image
 

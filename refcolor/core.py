@@ -40,6 +40,9 @@ class UserError(Exception):
         super().__init__(text)
         self.result = result
 
+    def _render_traceback_(self) -> list:   # what IPython shows in a notebook: one line, too
+        return [f"{type(self).__name__}: {self}"]
+
 # %% ../nbs/engine/core.ipynb #2a43e575
 class NeedsExtra(UserError, ModuleNotFoundError):
     "A package is missing that an extra brings."
