@@ -186,6 +186,7 @@ def on_post_page(output, page, config):
 
     def link(match):
         target = posixpath.normpath(posixpath.join(here, match[1]))
-        return f'href="{up}{target}/{match[2]}"' if (NBS / f"{target}.ipynb").exists() else match[0]
+        there = any((NBS / f"{target}.{kind}").exists() for kind in ("ipynb", "md"))
+        return f'href="{up}{target}/{match[2]}"' if there else match[0]
 
-    return re.sub(r'href="([\w./]+)\.ipynb((?:#[^"]*)?)"', link, output)
+    return re.sub(r'href="([\w./]+)\.(?:ipynb|md)((?:#[^"]*)?)"', link, output)

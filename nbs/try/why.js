@@ -180,6 +180,8 @@ export async function showWhy(el, gallery, run) {
   const pictures = element("div");
   el.append(box, pictures);
   explorer.render({ model: view, el: pictures });
+  const artists = new Set(gallery.sketch.map((entry) => entry.artist));
+  el.append(element("p", { class: "rc-hint" }, `Drawings: ${[...artists].join("; ")}.`));
 }
 
 // --- the start: one network for the whole page
