@@ -91,9 +91,9 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_post_build(config):
-    if not runtime(): return
     out = Path(config.site_dir) / "try"
-    for name in RUNTIME: shutil.copy(DIST / name, out)
     for name in ("explorer.js", "explorer.css"): shutil.copy(ROOT / "refcolor" / "app" / name, out)
+    gallery(out)                                         # the twins of the lessons' widgets show some of it, too
+    if not runtime(): return
+    for name in RUNTIME: shutil.copy(DIST / name, out)
     shutil.copy(network(), out / "network.onnx")
-    gallery(out)

@@ -172,7 +172,7 @@ def test_temperature_ablations_and_hints_are_the_library_s(page, site, gallery, 
     step = settle(page, step)
     for ablation in ("none", "permuted positions"):                 # a hint means what is seen there
         page.get_by_label("ablation", exact=True).select_option(ablation)
-        if ablation != "none": step = settle(page, step)
+        step = settle(page, step)
         point(page, "sketch", 202, action="click")
         page.get_by_role("button", name="Make this part look elsewhere").click()
         point(page, "reference", 54, action="click")
@@ -325,4 +325,34 @@ def test_without_npm_the_site_says_what_is_missing(monkeypatch):
     page = SimpleNamespace(file=SimpleNamespace(src_uri="try.md"))
     text = live.on_page_markdown((ROOT / "nbs" / "try.md").read_text().split("---\n")[2], page, None, None)
     assert "# Try it" in text and "built without npm" in text and "<script" not in text and len(said) == 1 and "no npm" in said[0]
-    live.on_post_build(SimpleNamespace(site_dir="/nowhere"))               # builds nothing
+
+
+def test_the_lessons_twins_compute_what_the_lessons_do(page, visit, site, generator):
+    "A spline and what it reads; a search and what it finds; and they stand where the widget stood."
+    from einops import rearrange
+    from refcolor.show import to_image
+    from refcolor.tps import control_grid, pixel_centres, sampling_grid, warp
+    from refcolor.tps import ThinPlateSpline
+    picture = tensor(site, {"file": "pictures/reference-avatars-18.png"})
+    draws = torch.Generator().manual_seed(0)
+    d = 0.3 * (torch.rand(1, 9, 2, generator=draws) * 2 - 1)
+    found = page.evaluate("""async ([points, values, xy]) => {
+      const { fit, warped } = await import("./warp.js"), { colourVectors, search } = await import("./temperature.js");
+      const p = await import("./pictures.js"), { fetched } = await import("./model.js");
+      const image = await p.decode(await fetched("pictures/reference-avatars-18.png"), "it"), f = fit(points, values);
+      const { alpha, found } = search(colourVectors(p.toTensor(image), 96), 0.03);
+      return { at: xy.map(f), reference: warped(image, f).planes.map((x) => [...x]), alpha: [...alpha], found };
+    }""", [control_grid(3).tolist(), (control_grid(3) + d[0]).tolist(), pixel_centres(5, 7).view(-1, 2).tolist()])
+    spline = ThinPlateSpline.fit(control_grid(3)[None], control_grid(3) + d)
+    np.testing.assert_allclose(found["at"], spline(pixel_centres(5, 7).view(1, -1, 2))[0], atol=1e-5)
+    ours = np.asarray(to_image(warp(picture, sampling_grid(d, 96, 96), "black")[0]), int)
+    assert np.abs(np.array(found["reference"]).T.reshape(96, 96, 3).astype(int) - ours).max() <= 2
+    rgb = rearrange(torch.nn.functional.adaptive_avg_pool2d(picture, 16), "1 d h w -> (h w) d")
+    v = torch.cat([rgb, (3 - rgb.square().sum(-1, keepdim=True)).clamp(min=0).sqrt()], -1)
+    alpha = (v @ v.T / 2 / 0.03).softmax(-1)
+    np.testing.assert_allclose(np.reshape(found["alpha"], (256, 256)), alpha, atol=1e-4)
+    np.testing.assert_allclose(found["found"], alpha @ rgb, atol=1e-3)
+    for lesson, name in (("03_tps", "warp"), ("06_scft", "temperature")):
+        assert (site / lesson / "index.html").read_text().count(f'data-twin="{name}"') == 1
+        text = (ROOT / "nbs" / "try" / f"{name}.js").read_text()
+        assert len(text.splitlines()) <= 70

@@ -1,4 +1,16 @@
-// What stands where a kernel would: a plain object with anywidget's methods.
+// What stands where a kernel would, a plain object with anywidget's methods; and small help.
+
+export const here = (name) => new URL(name, import.meta.url).href;
+export async function fetched(name) {
+  return new Uint8Array(await (await fetch(here(name))).arrayBuffer());
+}
+export class Refusal extends Error {}                     // one sentence for the person
+export function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
 
 export class Model {
   constructor(traits, receive = () => {}) { Object.assign(this, { traits, receive, heard: {} }); }

@@ -1,10 +1,7 @@
 // The network in the page: onnxruntime's WebAssembly, one thread, so that any static host will do.
 
+import { here, Refusal } from "./model.js";
 import * as ort from "./ort.wasm.min.mjs";
-
-export const here = (name) => new URL(name, import.meta.url).href;
-
-export class Refusal extends Error {}                     // one sentence for the person
 
 export async function openNetwork(size, positions) {
   if (typeof WebAssembly !== "object")

@@ -4,7 +4,7 @@
 // drawn from a photograph, flat regions, layers. A picture is { w, h, planes }: one plane is grey,
 // three are colours, from 0 to 255. The network's pictures are Float32Arrays (c, s, s) in [-1, 1].
 
-import { Refusal } from "./network.js";
+import { Refusal } from "./model.js";
 
 export const MAX_BYTES = 8e6, KEEP = 2048;                // bytes of a file, pixels of a side
 
@@ -63,7 +63,7 @@ export async function decode(bytes, name) {               // a picture of three 
                       "give a PNG, JPEG or WebP file");
   } finally { URL.revokeObjectURL(url); }
 }
-function canvas({ w, h, planes }) {
+export function canvas({ w, h, planes }) {
   const result = canvasOf(w, h), context = result.getContext("2d");
   const out = context.createImageData(w, h);
   const [r, g, b] = planes.length > 1 ? planes : [planes[0], planes[0], planes[0]];

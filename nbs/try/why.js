@@ -1,8 +1,8 @@
 // The explorer without Python: refcolor.app.explorer's `Explorer`, with the same explorer.js.
 
 import explorer from "./explorer.js";
-import { Model } from "./model.js";
-import { here, openNetwork, Refusal } from "./network.js";
+import { Model, Refusal, element, fetched, here } from "./model.js";
+import { openNetwork } from "./network.js";
 import { MAX_BYTES, cellMeans, decode, hintMask, linesOf, multiplied, pageColours, png, toImage,
          toTensor, viewOf } from "./pictures.js";
 
@@ -10,14 +10,6 @@ const ABLATIONS = ["none", "another reference", "blank reference", "permuted pos
                    "fusion off"];
 const limited = (v) => Math.max(-1, Math.min(1, v));
 const bytesOf = (x) => new Uint8Array(x.buffer);
-const fetched = async (name) => new Uint8Array(await (await fetch(here(name))).arrayBuffer());
-
-export function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
 
 // --- pictures to choose from
 
@@ -103,7 +95,7 @@ function controls(view, update) {
   return { box, ablation };
 }
 
-export async function showWhy(el, gallery, run) {
+export async function showWhy(el, gallery, opening) {
   const { size, positions } = gallery, choices = {}, galleries = {};
   let hints = [], step = 0, wanted = 0, seen;
   const cell = positions * positions / 2 + positions / 2;
@@ -119,7 +111,7 @@ export async function showWhy(el, gallery, run) {
     const options = { temperature, ablation: ablation.value, hints };
     const sketch = chosen("sketch"), reference = chosen("reference");
     const pair = { sketch: sketch.pixels, reference: reference.pixels };
-    const now = await look(run, gallery, pair, options);
+    const now = await look(await opening, gallery, pair, options);
     const truth = gallery.truths[`${sketch.file}|${reference.file}`];
     const answer = truth ? await fetched(truth) : new Uint8Array();
     if (truth) now.truth = toTensor(await decode(answer, "truth"));
@@ -191,8 +183,7 @@ const note = element("p", { role: "status" }, "Loading the network, 18 MB …");
 place.append(note);
 try {
   const gallery = await (await fetch(here("gallery.json"))).json();
-  const run = await openNetwork(gallery.size, gallery.positions);
-  await showWhy(place, gallery, run);
+  await showWhy(place, gallery, openNetwork(gallery.size, gallery.positions));
   note.remove();
 } catch (error) {
   note.textContent = error instanceof Refusal ? error.message :
