@@ -32,11 +32,8 @@ test: install   ## run every notebook cell and every test
 lab: install    ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/
 
-# the page on this machine only, behind a token; it serves no file, and one kernel for each visitor
-app: install    ## serve the attention explorer as a page; APP="--no-browser --port=8000" for other options
-	$(BIN)/voila nbs/app/page.ipynb --Voila.ip=127.0.0.1 --Voila.auto_token=True \
-		--VoilaConfiguration.file_allowlist='^$$' \
-		--VoilaConfiguration.extension_denylist=jupyterlab-jupytext $(APP)
+app: install    ## serve the page: colour a drawing, and see why; APP="--no-browser --port=8000" for other options
+	$(BIN)/refcolor app $(APP)
 
 docs: install   ## build the documentation site: _site/
 	$(BIN)/mkdocs build --strict

@@ -166,9 +166,10 @@ def on_pre_page(page, config, files):
 
 def on_page_content(content, page, config, files):
     "Fold cells, describe pictures, let tables scroll; the page offers the notebook itself for download."
-    tables = re.sub(r"<table.*?</table>", r'<div class="table">\g<0></div>', content, flags=re.S)
+    # between a number and what follows its ± no line ends
+    tables = re.sub(r"<table.*?</table>", lambda t: f'<div class="table">{t[0].replace(" ± ", "&nbsp;±&nbsp;")}</div>', content, flags=re.S)
     if not page.file.src_uri.endswith(".ipynb"): return tables
-    path, content = NBS / page.file.src_uri, tables
+    path, content = NBS / page.file.src_uri, re.sub(r'<img [^>]*width="\d+"[^>]*>', r'<div class="shot">\g<0></div>', tables)
     page.file.abs_src_path = str(path)
     content = re.sub(r"<script[^>]*>(?:(?!</script>).)*mermaid.*?</script>", "", content, flags=re.S)
     head, *parts = re.split(r'(?=<div[^>]*class="jp-Cell )', content)

@@ -72,8 +72,18 @@ def test_what_stands_above_a_picture_describes_it():
 
 
 def test_search_finds_how_to_install_on_the_first_page(site):
+    "In a title: there a word weighs most."
     found = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
-    assert any("install" in d["text"].lower() for d in found if d["location"].split("#")[0] == "")
+    assert [d["location"].split("#")[0] for d in found if re.match("install", d["title"], re.I)] == [""]
+
+
+def test_wide_figures_and_tables_scroll_and_a_number_keeps_its_interval(site):
+    pages = lessons(site)
+    home = (site / "index.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<div class="shot"><img [^>]*alt="[^"]{20,}"', home)) == 2 and "a picture of lesson" not in home
+    tables = re.findall(r"<table.*?</table>", pages["16_results"], re.S)
+    assert pages["16_results"].count('<div class="table"><table') == len(tables) > 5
+    assert not any(" ± " in t for t in tables) and sum(t.count("&nbsp;±&nbsp;") for t in tables) > 50
 
 
 def test_a_page_of_the_reference_begins_with_what_people_came_for(site):

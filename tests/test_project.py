@@ -168,7 +168,7 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
     wheel, = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {str(p.relative_to(ROOT)) for p in MODULES.values()} <= set(names)
-    data = [*(ROOT / "refcolor/weights").rglob("*.*"), ROOT / "refcolor/app/explorer.js", ROOT / "refcolor/app/explorer.css"]
+    data = [*(ROOT / "refcolor/weights").rglob("*.*"), *(p for p in (ROOT / "refcolor/app").iterdir() if p.suffix in (".js", ".css", ".j2"))]
     assert {str(p.relative_to(ROOT)) for p in data} <= set(names)
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     site, = (tmp_path / "venv").glob("lib/python*/site-packages")
@@ -195,7 +195,7 @@ def test_the_wheel_installs_elsewhere_and_brings_the_command(copy, tmp_path):
 # what a module may import beyond `requirements`; the others run without any extra
 EXTRAS = {"core": "train", "show": "explore", "data.styles": "draw", "data.emoji": "draw", "data.characters": "draw", "data.datasets": "train", "data.pairs": "eval", "engine.features": "eval",
           "engine.callbacks": "train", "train": "train", "fid": "eval", "evaluate": "eval", "attention": "explore", "generator": "explore", "engine.scale": "train", "generator": "train",
-          "app.export": "onnx", "app.report": "eval", "app.explorer": "explore", "study.rows": "train", "study.runs": "train",
+          "app.export": "onnx", "app.report": "eval", "app.explorer": "explore", "app.page": "explore", "study.rows": "train", "study.runs": "train",
           "study.tables": "train", "app.commands": "train"}
 
 

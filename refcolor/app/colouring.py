@@ -174,8 +174,8 @@ class _Derived:
     def ink(self, state: State) -> bytes:   # PNG, mode L
         return self._once("ink", state.sketch, lambda: encoded(self.drawing(state.sketch).lines))
 
-    def soft(self, state: State) -> bytes:  # JPEG, RGB
-        return self._once("soft", soft_key(state), lambda: encoded(self.colours(state), "JPEG"))
+    def soft(self, state: State) -> bytes:  # PNG, RGB
+        return self._once("soft", soft_key(state), lambda: encoded(self.colours(state)))
 
     def labels(self, state: State) -> bytes:  # PNG, RGB: a region's number, of 24 bits
         def make():
@@ -211,7 +211,7 @@ class _Actions:
                  gallery: dict | None = None,   # role -> files to choose from
                 ):
         self.gallery = gallery or {"sketch": [], "reference": []}
-        self.state, self.past, self.future = State(), [], []
+        self.generator, self.state, self.past, self.future = generator, State(), [], []
         self.made, self.step, self._derived = {}, 0, _Derived(generator)
         self._show(self.state)
 
@@ -406,6 +406,12 @@ class Colouring(_Actions):
         return {"regions": regions,
                 "palette": [f | {"k": origins.get(i)} for i, f in enumerate(flats.facts())],
                 "hints": [_shown(h, note * (h.n in on_line)) for h in self.state.hints]}
+
+    def pair(self) -> tuple:   # the drawing, and the references
+        "What was read of the files."
+        state = self._complete()
+        return (self._derived.drawing(state.sketch),
+                [self._derived.reference(file) for file in state.references])
 
     def picture(self) -> Image.Image:   # RGB, of the sketch's size
         "What is shown, ink on soft or flat colours."
