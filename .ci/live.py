@@ -2,6 +2,7 @@
 say so."""
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -11,7 +12,7 @@ import torch
 from mkdocs.plugins import get_plugin_logger
 from PIL import Image
 
-from refcolor.app.explorer import png
+from refcolor.app.colouring import encoded
 from refcolor.app.export import export_page
 from refcolor.attention import heat_colours
 from refcolor.colorize import default_weights
@@ -58,6 +59,11 @@ def network() -> Path:
     return path
 
 
+def credit(artist: str) -> str:
+    title, name, licence = re.search(r"„(.+?)” .*? by „(.+?)”.*?„(.+?)”", attribution(artist)).groups()
+    return f"{artist}: {title} by {name}, {licence}"
+
+
 def gallery(out: Path):
     "Write sketches, references, and the true answers of those who share an artist, as PNG files; gallery.json names them."
     model = load_generator(default_weights()).config
@@ -66,19 +72,19 @@ def gallery(out: Path):
              "order": torch.randperm(model.positions ** 2, generator=torch.Generator().manual_seed(0)).tolist(),
              "sketch": [], "reference": []}
     def write(name, image):
-        (folder / name).write_bytes(png(image))
+        (folder / name).write_bytes(encoded(image))
         return f"pictures/{name}"
     for artist, indices in SKETCHES.items():
         people = open_dataset(artist, split="valid", size=model.size, n=32 if artist == "avatars" else 8)
         for i in indices:
             large = line_art(artist, people.seeds[i], 512)
             found["sketch"].append({
-                "name": f"{artist} {i}", "artist": attribution(artist),
+                "name": f"{artist} {i}", "artist": credit(artist),
                 "file": write(f"sketch-{artist}-{i}.png", to_image(people.batch([i]).sketch)),
                 "large": write(f"lines-{artist}-{i}.png", Image.fromarray(large))})
         for j in REFERENCES[artist]:
             file = write(f"reference-{artist}-{j}.png", to_image(people.batch([j]).image))
-            found["reference"].append({"name": f"{artist} {j}", "file": file, "artist": attribution(artist)})
+            found["reference"].append({"name": f"{artist} {j}", "file": file, "artist": credit(artist)})
             for i, answer in zip(indices, true_answers(people, indices, [j] * len(indices))):
                 found["truths"][f"pictures/sketch-{artist}-{i}.png|{file}"] = write(f"truth-{artist}-{i}-{j}.png", to_image(answer))
     (out / "gallery.json").write_text(json.dumps(found))
@@ -92,7 +98,7 @@ def on_page_markdown(markdown, page, config, files):
 
 def on_post_build(config):
     out = Path(config.site_dir) / "try"
-    for name in ("explorer.js", "explorer.css"): shutil.copy(ROOT / "refcolor" / "app" / name, out)
+    for name in ("explorer.js", "explorer.css", "colour.js", "colour.css"): shutil.copy(ROOT / "refcolor" / "app" / name, out)
     gallery(out)                                         # the twins of the lessons' widgets show some of it, too
     if not runtime(): return
     for name in RUNTIME: shutil.copy(DIST / name, out)

@@ -14,9 +14,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from test_browser import SLOW, area, browser, check_heat, check_width, drawing, encoded, must_run_in_ci, point, read, settle, shot  # noqa: F401
+from test_browser import SLOW, area, browser, check_heat, check_width, must_run_in_ci, point, read, settle, shot  # noqa: F401
+
+from refcolor.app.colouring import encoded
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def drawing(size=(300, 200)):
+    "A house: lines on white paper."
+    image = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((60, 80, 240, 190), outline=0, width=4)
+    draw.line((60, 80, 150, 15, 240, 80), fill=0, width=4)
+    return image
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +61,7 @@ def visit(browser, served):  # noqa: F811
         page.faults = []
         page.on("pageerror", lambda e: page.faults.append(str(e)))
         page.goto(served)
-        if starts:
-            page.locator(".rc-picture").first.wait_for()
-            settle(page, 0)
+        if starts: page.locator(".rc-colour[data-step]").wait_for()
         return page
     go.abroad = abroad
     yield go
@@ -60,7 +69,17 @@ def visit(browser, served):  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def page(visit): return visit()
+def colouring(visit): return visit()
+
+
+@pytest.fixture(scope="module")
+def page(visit):
+    "Why?, with its first pair."
+    page = visit()
+    page.get_by_role("button", name="Why?").click()
+    page.locator(".rc-picture").first.wait_for()
+    settle(page, 0)
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +116,12 @@ def far(picture, ours):
 
 
 def check(page, seen, cell=None):
-    "Picture and weights; the 20 largest of a row."
+    "Picture and weights; the largest of a row."
     assert far(shown_picture(page, "fake"), seen.fake) <= 1
     assert far(shown_picture(page, "reference"), seen.reference) == 0
     if cell is None: return
     row, shown = seen.alpha[cell], read(page)
+    assert int(shown["cell"]) == cell
     np.testing.assert_allclose([w for _, w in shown["matches"]], row.sort(descending=True).values[:len(shown["matches"])], atol=1e-3)
     for c, w in shown["matches"]: assert abs(float(row[c]) - w) < 1e-3, (c, w)
     check_heat(shown, "reference", row)
@@ -273,8 +293,12 @@ def test_what_is_wrong_with_an_upload_is_said_and_the_next_one_works(page):
 def test_it_is_quick_small_and_stays_at_home(visit, served, site):
     "Printed: bytes, seconds to the first picture, milliseconds of a hover."
     page = visit(width=800)
-    first, loaded, hover = page.evaluate("""() => { const area = document.querySelector(".rc-picture[data-panel=sketch]"), times = [];
-        const first = performance.now(), r = area.getBoundingClientRect();
+    first = page.evaluate("performance.now()") / 1000
+    shot(page, "static-colour-800")
+    page.get_by_role("button", name="Why?").click()
+    page.locator(".rc-picture").first.wait_for()
+    loaded, hover = page.evaluate("""() => { const area = document.querySelector(".rc-picture[data-panel=sketch]"), times = [];
+        const r = area.getBoundingClientRect();
         for (let i = 0; i < 40; i++) {
           const start = performance.now();
           area.dispatchEvent(new PointerEvent("pointermove", { clientX: r.left + r.width * (i + 0.5) / 40,
@@ -283,7 +307,7 @@ def test_it_is_quick_small_and_stays_at_home(visit, served, site):
           times.push(performance.now() - start);
         }
         const all = [...performance.getEntriesByType("resource"), performance.getEntriesByType("navigation")[0]];
-        return [first / 1000, all.reduce((sum, e) => sum + e.decodedBodySize, 0), times.sort((a, b) => a - b)[36]]; }""")
+        return [all.reduce((sum, e) => sum + e.decodedBodySize, 0), times.sort((a, b) => a - b)[36]]; }""")
     whole = sum(p.stat().st_size for p in (site / "try").rglob("*") if p.is_file())
     print(f"{loaded / 1e6:.1f} MB until the first picture, {whole / 1e6:.1f} MB with all pictures; first picture after {first:.1f} s; "
           f"hover {hover:.0f} ms (9 of 10)")
@@ -291,6 +315,68 @@ def test_it_is_quick_small_and_stays_at_home(visit, served, site):
     check_width(page)
     shot(page, "static-800")
     assert not visit.abroad and not page.faults
+
+
+CANVAS = """() => { const c = document.querySelector(".rc-canvas"), data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  let text = ""; for (const v of data) text += String.fromCharCode(v); return [c.width, c.height, btoa(text)]; }"""
+
+
+def check_colours(page, ours):
+    "The canvas, and what is downloaded, are the library's picture."
+    width, height, data = page.evaluate(CANVAS)
+    shown = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)[..., :3].astype(int)
+    with page.expect_download() as download: page.get_by_role("button", name="PNG", exact=True).click()
+    saved = np.asarray(Image.open(download.value.path()).convert("RGB"), int)
+    ours = np.asarray(ours, int)
+    for found in (shown, saved): assert found.shape == ours.shape and np.abs(found - ours).max() <= 2, np.abs(found - ours).max()
+
+
+def act(page, do):
+    "Do something, and wait for the next picture."
+    step = int(page.locator(".rc-colour").get_attribute("data-step"))
+    do()
+    page.wait_for_function("(s) => +document.querySelector('.rc-colour').dataset.step > s", arg=step)
+
+
+def open_file(page, role, name, data):
+    page.get_by_label(f"open a {role}").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
+
+
+def test_the_first_picture_is_the_library_s(colouring, site, gallery, generator):
+    from refcolor.colorize import colorize
+    shot(colouring, "static-colour-1280")
+    check_colours(colouring, colorize(site / "try" / gallery["sketch"][0]["large"], site / "try" / gallery["reference"][0]["file"], generator))
+
+
+def test_own_files_and_corrections_give_the_library_s_picture(colouring, generator):
+    "Two references, a hint into the second, undo, and files that are none in between."
+    from refcolor.colorize import colorize
+    page = colouring
+    act(page, lambda: open_file(page, "sketch", "pencil.png", encoded(pencil())))
+    open_file(page, "reference", "notes.png", b"Dear diary")
+    page.get_by_role("alert").filter(has_text="not an image").wait_for()
+    act(page, lambda: open_file(page, "reference", "figure.png", encoded(figure())))
+    act(page, lambda: page.get_by_role("button", name="remove reference 1").click())
+    check_colours(page, colorize(pencil(), figure(), generator))
+    small = figure((90, 40))
+    act(page, lambda: open_file(page, "reference", "other.png", encoded(small)))
+    check_colours(page, colorize(pencil(), [figure(), small], generator))
+    stage = page.get_by_label("the coloured drawing")
+    box, u, v = page.locator(".rc-canvas").bounding_box(), 0.4, 0.5
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.6)
+    page.get_by_role("button", name="Look there…").click()
+    area = page.locator(".rc-reference").nth(1)
+    r = area.bounding_box()
+    act(page, lambda: area.click(position={"x": r["width"] * (u + 1) / 2, "y": r["height"] * (v + 1) / 2}))
+    hinted = colorize(pencil(), [figure(), small], generator, hints=[(0., 0.2, (u, v, 1))])
+    check_colours(page, hinted)
+    shot(page, "static-colour-hint")
+    act(page, lambda: page.get_by_role("button", name="Undo").click())
+    check_colours(page, colorize(pencil(), [figure(), small], generator))
+    act(page, lambda: page.get_by_role("button", name="Redo").click())
+    check_colours(page, hinted)
+    assert page.get_by_role("button", name="Flat", exact=True).is_disabled() and stage.count() == 1
+    assert not page.faults
 
 
 def test_without_webassembly_it_says_so(visit):

@@ -1,8 +1,7 @@
 // The explorer without Python: refcolor.app.explorer's `Explorer`, with the same explorer.js.
 
 import explorer from "./explorer.js";
-import { Model, Refusal, element, fetched, here } from "./model.js";
-import { openNetwork } from "./network.js";
+import { Model, Refusal, element, fetched } from "./model.js";
 import { MAX_BYTES, cellMeans, decode, hintMask, linesOf, multiplied, pageColours, png, toImage,
          toTensor, viewOf } from "./pictures.js";
 
@@ -95,7 +94,7 @@ function controls(view, update) {
   return { box, ablation };
 }
 
-export async function showWhy(el, gallery, opening) {
+export async function showWhy(el, gallery, run) {
   const { size, positions } = gallery, choices = {}, galleries = {};
   let hints = [], step = 0, wanted = 0, seen;
   const cell = positions * positions / 2 + positions / 2;
@@ -111,7 +110,7 @@ export async function showWhy(el, gallery, opening) {
     const options = { temperature, ablation: ablation.value, hints };
     const sketch = chosen("sketch"), reference = chosen("reference");
     const pair = { sketch: sketch.pixels, reference: reference.pixels };
-    const now = await look(await opening, gallery, pair, options);
+    const now = await look(run, gallery, pair, options);
     const truth = gallery.truths[`${sketch.file}|${reference.file}`];
     const answer = truth ? await fetched(truth) : new Uint8Array();
     if (truth) now.truth = toTensor(await decode(answer, "truth"));
@@ -173,20 +172,5 @@ export async function showWhy(el, gallery, opening) {
   el.append(box, pictures);
   explorer.render({ model: view, el: pictures });
   const artists = new Set(gallery.sketch.map((entry) => entry.artist));
-  el.append(element("p", { class: "rc-hint" }, `Drawings: ${[...artists].join("; ")}.`));
-}
-
-// --- the start: one network for the whole page
-
-const place = document.getElementById("why");
-const note = element("p", { role: "status" }, "Loading the network, 18 MB …");
-place.append(note);
-try {
-  const gallery = await (await fetch(here("gallery.json"))).json();
-  await showWhy(place, gallery, openNetwork(gallery.size, gallery.positions));
-  note.remove();
-} catch (error) {
-  note.textContent = error instanceof Refusal ? error.message :
-    "The network did not start in this browser; reload the page, or use another browser.";
-  if (!(error instanceof Refusal)) throw error;
+  el.append(element("p", { class: "rc-hint" }, `Drawings, recoloured: ${[...artists].join("; ")}.`));
 }
