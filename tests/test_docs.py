@@ -41,7 +41,7 @@ def test_formulas_are_drawn_and_nothing_of_the_notebook_s_machinery_is_left(site
         assert "mermaid.esm" not in page and not re.search(r'(?:src|href)="https?://[^"]*(?:cdn|unpkg|jsdelivr)', page), name
     css = (site / "assets" / "site.css").read_text(encoding="utf-8")
     assert re.search(r"\.jp-InputPrompt.*display: none !important", css, re.S) and all("assets/site.css" in page for page in pages.values())
-    assert '<summary>imports</summary>' in pages["06_scft"] and "open the lesson in JupyterLab" in pages["06_scft"]
+    assert '<summary>imports</summary>' in pages["06_scft"] and "open the lesson in JupyterLab" in pages["07_generator"]
 
 
 def load_hook():
