@@ -212,6 +212,18 @@ export function linesOf(image, name) {                    // refuses what has no
   return lines;
 }
 
+export function colourNote(image, name) {                 // of a reference without colours
+  const { planes: [r, g, b] } = thumbnail(crop(image, drawnIn(image)), 256);
+  const light = [r, g, b].map((p) => Float32Array.from(p).sort()[Math.floor(0.95 * p.length)]);
+  const scale = Math.min(...light) > 180 ? light.map((v) => 255 / v) : [1, 1, 1];     // paper
+  const coloured = r.filter((_, i) => {
+    const x = [r, g, b].map((p, c) => p[i] * scale[c]);
+    return Math.max(...x) - Math.min(...x) > 20;
+  });
+  return coloured.length < 0.005 * r.length ? [`${name}: black, white and grey only, there are ` +
+    "no colours to take; a reference is a coloured picture"] : [];
+}
+
 // --- what is drawn, and the network's square of it
 
 function edgesOf({ w, h, planes }) {                      // left, top, right, bottom; of planes
