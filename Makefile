@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test lab app docs export notebooks readme publish clean
+.PHONY: help install demo test test-gpu lab app docs export notebooks readme publish clean
 
 help:           ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 # The constraints keep a CPU build of torch where pip finds one. Elsewhere on Linux the same pin is the CUDA build, of
 # several GB: TORCH_INDEX=URL takes torch and torchvision from another index, such as that of the CPU builds which
@@ -28,6 +28,9 @@ demo: install   ## train TINY on avatars, evaluate on unseen pairs, draw the pic
 
 test: install   ## run every notebook cell and every test
 	$(BIN)/python -m pytest -q --nbval --durations=15 nbs/ tests/
+
+test-gpu: install  ## run the checks that need a CUDA device; elsewhere each is skipped, and says why
+	$(BIN)/python -m pytest -q -rs -m gpu --durations=15 tests/
 
 lab: install    ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/

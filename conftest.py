@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+# whatever else there is: stored outputs and compared bytes are the processor's; tests/test_gpu.py names its device
+os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
 os.environ["REFCOLOR_PROGRESS"] = "0"      # bars come and go with the cache: not an output to compare
 
 _cfg = ConfigParser(delimiters=["="], interpolation=None)

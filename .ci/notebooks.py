@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-os.environ["REFCOLOR_PROGRESS"] = "0"
+os.environ |= {"REFCOLOR_PROGRESS": "0", "ACCELERATE_TORCH_DEVICE": "cpu"}      # outputs of the processor
 ROOT = Path(__file__).resolve().parent.parent
 
 

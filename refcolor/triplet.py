@@ -66,6 +66,9 @@ def triplet_loss(
     return _masked_mean(_masked_mean(hinge, elsewhere), valid).mean()
 
 # %% ../nbs/09_triplet.ipynb #2aa90452
+_LABELS = 64     # of parts, at most
+
+
 def _part_cells(parts: Tensor, labels: Tensor, n: int, above: float) -> Tensor:
     "Which of n positions each part covers by more than a share: bool (b, p, n)."
     masks = (parts[:, None] == labels.view(1, -1, 1, 1)).float()
@@ -80,8 +83,9 @@ def part_loss(
     "−log of α on the same part, for cross pairs; raises `ValueError` if the shapes do not fit."
     if logits.ndim != 3 or not len(logits) == len(parts) == len(reference_parts):
         raise ValueError(f"logits: expected ({len(parts)}, n, m), got {tuple(logits.shape)}")
-    labels = parts.unique()
-    labels = labels[labels >= 2]
+    # an accelerator would have to stop and wait for the labels that there are
+    on_cpu = parts.device.type == "cpu"
+    labels = parts[parts >= 2].unique() if on_cpu else torch.arange(2, _LABELS, device=parts.device)
     here = _part_cells(parts, labels, logits.shape[1], 0.6)            # one part, and little else
     there = _part_cells(reference_parts, labels, logits.shape[2], 0.5)
     same = torch.einsum("bpn,bpm->bnm", here.float(), there.float()) > 0

@@ -30,7 +30,8 @@ SHARED = {                    # options of several commands
     "--root": dict(type=path, help="its folder, where it has one"),
     "--weights": dict(type=path, help="a run's folder or a checkpoint; else packaged ones, else "
                                       "runs/demo"),
-    "--precision": dict(default="fp32", choices=["fp32", "bf16"], help="bf16: autocast"),
+    "--precision": dict(choices=["fp32", "bf16"], help="bf16: autocast; train takes it where a GPU "
+                                                       "has it, the others fp32"),
     "--features": dict(choices=["vgg19", "lite0"], help="network of L_perc and L_style, instead of "
                                                         "the preset's"),
     "--device": dict(type=word, help="cpu, cuda, …; the best there is if not given")}
@@ -104,7 +105,10 @@ def make_parser() -> Parser:
     add("--lr-decay", bool, "let the learning rates fall to 0 over the second half")
     add("--accumulate", whole(1, MANY), "compute each batch in K pieces: less memory, the same "
         "gradients", default=1, metavar="K")
-    add("--workers", whole(0, FEW), "processes that prepare batches", default=0)
+    add("--workers", whole(0, FEW), "processes that prepare batches; up to 8 beside a GPU, else 0, "
+        "if not given")
+    add("--no-compile", bool, "on a GPU: leave torch.compile out, which takes minutes and then "
+        "saves more", dest="compile", action="store_false")
     add("--tensorboard", bool, "TensorBoard event files in --out")
 
     add = command("app.commands:run_colorize", "Colour a sketch, or a folder of them, with one "
@@ -154,7 +158,7 @@ def make_parser() -> Parser:
     add("--no-browser", bool, "open none")
 
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
-                  "sketch, attention and Fréchet distance cost.")
+                  "sketch, attention and Fréchet distance cost.", "--device")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
     add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
         "all if not given", metavar="A,B")
@@ -238,6 +242,10 @@ def main(argv=None) -> int:
         if args.json and getattr(e, "result", None): print(json.dumps(e.result))
         if isinstance(e, OSError) and e.filename and not isinstance(e, FileNotFoundError):
             say(f": {e.filename}: {e.strerror}")
+            return 2
+        if type(e).__name__ == "OutOfMemoryError":         # of torch: outside of a training step
+            way = ", or take --device cpu" * ("device" in args)
+            say(f": the device's memory does not do: {str(e).split('. ')[0]}; free some{way}")
             return 2
         if not isinstance(e, UserError):
             say(f": internal error: {type(e).__name__}: {e} (--debug shows the traceback)")
