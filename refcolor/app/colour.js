@@ -203,6 +203,7 @@ function aim(page, from) {
   areas.forEach((area) => { area.tabIndex = from ? 0 : -1; });
   busy(page, from ? "Now click the reference where this part shall look (Escape: no)" : "");
   if (from) areas[0]?.focus();
+  else if (page.references.contains(document.activeElement)) page.stage.focus();
 }
 
 // --- the picture: a window on it that zooms and moves
@@ -321,7 +322,10 @@ function listenToStage(page) {
   stage.addEventListener("pointerup", (event) => {
     const at = under(event), click = grip && !grip.moved;
     grip = null;
-    if (click && inside(at)) { point(page, at); ask(page); }
+    if (!click || !inside(at)) return;
+    page.cross.hidden = true;
+    point(page, at);
+    ask(page);
   });
   stage.addEventListener("pointercancel", () => { grip = null; });
   stage.addEventListener("wheel", (event) => {
@@ -436,6 +440,8 @@ async function news(page) {
   const old = page.scene, same = old && page.raw.every((d, i) => d === [ink, soft, labels][i]) &&
         old.flat === scene.flat;
   if (page.raw?.[2] !== labels) {
+    page.lit = null;
+    page.glow.hidden = true;
     const regions = labels && numbers(labels);
     page.layers = { labels: regions, boxes: regions && boxesOf(regions, scene.width) };
   }
@@ -453,7 +459,7 @@ function resize(page) {
   [canvas.width, canvas.height] = [width, height];
   page.pixels = new ImageData(width, height);
   page.here = { x: 0, y: 0 };
-  page.lit = null;
+  page.cross.hidden = true;
   fit(page);
 }
 function show(page) {
