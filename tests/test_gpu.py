@@ -29,6 +29,15 @@ STEPS += [pytest.param("cuda", preset, precision, compiled, marks=GPU, id=f"cuda
           for preset in (TINY, SMALL, PAPER) for precision in ("fp32", "bf16") for compiled in (False, True)]
 
 
+@pytest.fixture(autouse=True)
+def rounding():
+    "`speed_up` sets how the whole process rounds."
+    flags = [(torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "benchmark")]
+    before = [getattr(*flag) for flag in flags]
+    yield
+    for (module, name), value in zip(flags, before): setattr(module, name, value)
+
+
 def words(preset, device, out, *more):
     return ["train", "--preset", preset, "--batch", "2", "--device", device, "--out", str(out), "--features", "lite0", *map(str, more)]
 
