@@ -8,13 +8,13 @@ __all__ = ['pixel_at', 'cell_at', 'part_around', 'colour_around', 'parse_hints',
 # %% ../nbs/app/hints.ipynb #c989df61
 from argparse import ArgumentTypeError
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .app.arguments import colour
 from .core import UserError
-from .flats import with_neighbours
 
 # %% ../nbs/app/hints.ipynb #4f8c5b31
 def pixel_at(
@@ -40,16 +40,24 @@ def part_around(
     x: float, y: float,  # a point, in [-1, 1]
 ) -> Tensor:             # (h, w), bool
     "The part of a drawing around a point: what it reaches without crossing a line."
-    (h, w), part = paper.shape, torch.zeros_like(paper)
-    if not paper.any(): return part
+    from skimage.measure import label
+    from skimage.segmentation import watershed
+    (h, w), (column, row) = paper.shape, pixel_at(x, y, *paper.shape[::-1])
+    if not paper.any(): return paper
     # who hits a line means the paper next to it
-    row, column = divmod(cell_at(x, y, w, h), w)
     away = (torch.arange(h)[:, None] - row).square() + (torch.arange(w) - column).square()
-    part.view(-1)[away.masked_fill(~paper, h * h + w * w).argmin()] = True
-    while True:
-        grown = (with_neighbours(part[None].float())[0] > 0) & paper
-        if grown.equal(part): return part
-        part = grown
+    place = divmod(away.masked_fill(~paper, h * h + w * w).argmin().item(), w)
+    def around(parts): return torch.from_numpy(parts == parts[place])
+    def ends(part): return not torch.cat([part[0], part[-1], part[:, 0], part[:, -1]]).any()
+    part = around(label(paper.numpy(), connectivity=1))
+    if ends(part): return part
+    # it runs off the sheet: perhaps through a gap, where no square of paper fits
+    for k in range(1, w // 32 + 1):
+        wide = F.max_pool2d((~paper)[None].float(), 2 * k + 1, 1, k)[0] == 0
+        basins = watershed(np.zeros((h, w)), label(wide.numpy(), connectivity=1),
+                           mask=paper.numpy())
+        if basins[place] and ends(inside := around(basins)): return inside
+    return part
 
 
 def colour_around(

@@ -39,7 +39,7 @@ def correspondence(
         raise ValueError(f"n: {n} positions do not form a grid of the proportions {h}×{w}")
     seen = F.adaptive_avg_pool2d(grid.float().permute(0, 3, 1, 2), (rows, cols))
     seen = seen.permute(0, 2, 3, 1)                                # what each cell shows: b h w 2
-    centres = pixel_centres(rows, cols).to(grid.device).view(1, n, 2).expand(b, -1, -1)
+    centres = pixel_centres(rows, cols, grid.device).view(1, n, 2).expand(b, -1, -1)
     index, near = nearest_read(seen, centres)
     return Correspondence(index, near <= reach, (seen.abs() <= 1).all(-1).flatten(1))
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import refcolor
 from refcolor import train
@@ -34,6 +35,9 @@ from refcolor.fid import feature_extractor
 from refcolor.generator import Generator, load_generator
 from refcolor.study.rows import ValidationCurve
 from refcolor.train import Diverged, Learner
+
+
+def changed(preset, **train): return replace(preset, train=replace(preset.train, **train))
 
 
 @pytest.fixture
@@ -62,6 +66,25 @@ def test_a_step_with_cross_pairs_keeps_to_its_device(meta, people):
     learner = Learner(replace(TINY, train=replace(TINY.train, batch=8)), people, device="meta")
     assert learner.batches[0][0].parts.any()                # some references are other pictures
     learner.step(look=False)
+
+
+class NothingCrosses(TorchDispatchMode):
+    "A copy from the processor makes it wait, unless it is of pinned memory."
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        copied = func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+        if copied and args[-1].device.type == "cpu" and (kwargs or {}).get("device", args[0].device).type == "meta": raise InterruptedError
+        return func(*args, **kwargs or {})
+
+
+def test_nothing_comes_from_the_processor_in_a_step_but_its_batch(meta, people):
+    with NothingCrosses(), pytest.raises(InterruptedError): torch.zeros(2).to(meta)
+    learner = Learner(changed(TINY, batch=4), people, device="meta")
+    parts = [part.to(meta) for part in learner.batches[0]]
+    with NothingCrosses(): learner.step(parts=parts, look=False)
+    # a tensor that is made of Python's numbers comes from the processor, too, and no mode sees it
+    for module in ("tps", "triplet", "losses", "generator", "scft", "encoder", "discriminator"):
+        text = (Path(refcolor.__file__).parent / f"{module}.py").read_text(encoding="utf-8")
+        assert not re.search(r"new_tensor\(|(torch\.|as_)tensor\(", text), module
 
 
 @pytest.mark.parametrize("ablation", ["none", "permuted positions", "blank reference"])
@@ -112,9 +135,6 @@ def test_a_learner_on_the_processor_does_not_decide_for_the_next_one(monkeypatch
 
 
 # --- who looks, and when ---
-
-def changed(preset, **train): return replace(preset, train=replace(preset.train, **train))
-
 
 class Poison(Callback):
     "A weight that is no number any more, after a known step."
@@ -284,7 +304,7 @@ class Gradients(FeatureNetwork):
 
 
 def test_compiled_networks_take_the_same_step_and_keep_their_names(people):
-    "With the gradient norms, which ask one graph twice: PyTorch's donated buffers would raise."
+    "With the gradient norms, which ask one graph twice: some versions of PyTorch then raise, unless told not to give buffers away."
     preset = changed(replace(TINY, model=replace(TINY.model, size=32, positions=4, channels=(8, 16), strides=(1, 2), blocks=1)), batch=2)
     small = open_dataset("avatars", split="train", size=32, n=4)
     plain, fast = (Learner(preset, small, device="cpu") for _ in range(2))
@@ -296,7 +316,7 @@ def test_compiled_networks_take_the_same_step_and_keep_their_names(people):
     for _ in range(2):
         one, two = plain.step(measure=True), fast.step(measure=True)
         assert one.keys() == two.keys() and all(abs(one[k] - two[k]) < 1e-3 * max(1, abs(one[k])) for k in one)
-    assert list(fast.generator.state_dict()) == names
+    assert list(fast.generator.state_dict()) == names and not torch._functorch.config.donated_buffer
     torch._dynamo.reset()
 
 
@@ -418,3 +438,15 @@ def test_the_package_opens_nothing_of_one_system_alone():
     assert not bare, bare
     posix = [(name, line) for name, line in lines if re.search(r"os\.(pwrite|pread|fork|getuid|mkfifo|sched_getaffinity|statvfs)\(", line) and "hasattr" not in line]
     assert not posix, posix
+
+
+@pytest.mark.parametrize("cuda, about, needed", [(None, "__version__ = '0.28.0+cu130'", True), ("13.0", "__version__ = '0.28.0+cu130'", False),
+                                                 (None, "__version__ = '0.28.0+cpu'", False), (None, "__version__ = '0.28.0'", False),      # macOS, Windows
+                                                 (None, None, False), (None, "no torchvision", False)])
+def test_operators_are_stubbed_only_where_they_would_be_missing(cuda, about, needed, tmp_path, monkeypatch):
+    from refcolor import core
+    spec = None if about == "no torchvision" else SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    if about: (tmp_path / "version.py").write_text(about)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(core.importlib.util, "find_spec", lambda name: spec)
+    assert core.needs_operator_stubs() is needed

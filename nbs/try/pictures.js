@@ -11,7 +11,11 @@ export const MAX_BYTES = 8e6, KEEP = 2048;                // bytes of a file, pi
 const clip = (v, low, high) => Math.max(low, Math.min(high, v));
 const byte = (v) => clip(Math.round(v), 0, 255);
 const halfEven = (v) => Math.floor(v) + (v % 1 + Math.floor(v) % 2 / 1e9 > 0.5);    // as NumPy's
-const cells = (n, f) => Uint8Array.from({ length: n }, (_, i) => f(i));
+function filled(x, f) {                                   // quicker than `from`
+  for (let i = 0; i < x.length; i++) x[i] = f(i);
+  return x;
+}
+const cells = (n, f) => filled(new Uint8Array(n), f);
 const picture = (w, h, planes) => ({ w, h, planes });
 function map(image, f) { return picture(image.w, image.h, image.planes.map(f)); }
 function median(values) {
@@ -161,28 +165,28 @@ function letterbox(image, side) {                  // the square, and the box th
 
 // --- a drawing: white paper, dark ink
 
-function slide(plane, w, h, window, join, mean) {         // a square window: a row, then a column
-  const r = window >> 1, pass = (x, w, h) => {
+function slide(plane, w, h, window, sign) {               // a square window: a row, then a column
+  const r = window >> 1, pass = (x, w, h) => {            // 1: most, −1: least, 0: mean
     const result = new Float32Array(w * h);
     for (let y = 0; y < h; y++) for (let i = 0; i < w; i++) {
-      const low = Math.max(0, i - r), high = Math.min(w, i + r + 1);
-      let v = x[y * w + low];
-      for (let j = low + 1; j < high; j++) v = join(v, x[y * w + j]);
-      result[i * h + y] = mean ? v / (high - low) : v;
+      const low = y * w + Math.max(0, i - r), high = y * w + Math.min(w, i + r + 1);
+      let top = -Infinity, sum = 0;
+      if (sign) for (let j = low; j < high; j++) { if (sign * x[j] > top) top = sign * x[j]; }
+      else for (let j = low; j < high; j++) sum += x[j];
+      result[i * h + y] = sign ? sign * top : sum / (high - low);
     }
     return result;
   };
   return pass(pass(plane, w, h), h, w);
 }
-const [most, least, sum] = [(a, b) => a > b ? a : b, (a, b) => a < b ? a : b, (a, b) => a + b];
 function paperOf(image) {                          // how bright the paper is, place by place
   const small = thumbnail(image, 256), { w, h } = small;
   const window = Math.max(3, (Math.max(w, h) >> 3 >> 1) * 2 + 1);
   return map(small, (plane) => {
     let x = Float32Array.from(plane, (v) => v / 255);
-    const light = [...x].sort((a, b) => a - b), at = 0.95 * (light.length - 1), i = Math.floor(at);
+    const light = x.slice().sort(), at = 0.95 * (light.length - 1), i = Math.floor(at);
     const floor = 0.4 * (light[i] + (at - i) * ((light[i + 1] ?? light[i]) - light[i]));
-    for (const join of [most, least, sum, sum]) x = slide(x, w, h, window, join, join === sum);
+    for (const sign of [1, -1, 0, 0]) x = slide(x, w, h, window, sign);
     return Uint8Array.from(x, (v) => byte(255 * Math.max(v, floor, 0.01)));
   });
 }
@@ -210,6 +214,18 @@ export function linesOf(image, name) {                    // refuses what has no
   if (median(rim) < 100) throw new Refusal(`${name}: dark paper is not turned around here; ` +
                                            "refcolor colorize does that");
   return lines;
+}
+
+export function colourNote(image, name) {                 // of a reference without colours
+  const { planes: [r, g, b] } = thumbnail(crop(image, drawnIn(image)), 256);
+  const light = [r, g, b].map((p) => Float32Array.from(p).sort()[Math.floor(0.95 * p.length)]);
+  const scale = Math.min(...light) > 180 ? light.map((v) => 255 / v) : [1, 1, 1];     // paper
+  const coloured = r.filter((_, i) => {
+    const x = [r, g, b].map((p, c) => p[i] * scale[c]);
+    return Math.max(...x) - Math.min(...x) > 20;
+  });
+  return coloured.length < 0.005 * r.length ? [`${name}: black, white and grey only, there are ` +
+    "no colours to take; a reference is a coloured picture"] : [];
 }
 
 // --- what is drawn, and the network's square of it
@@ -274,29 +290,34 @@ export function pointIn(view, x, y) {                     // of the picture -> o
 // --- from the network's square to the drawing's size: colours that end at its lines
 
 function withNeighbours(x, w, h) {
-  const total = Float32Array.from(x);
-  for (let y = 0; y < h; y++) for (let i = y * w, end = i + w; i < end; i++) {
-    if (y) total[i] += x[i - w];
-    if (y < h - 1) total[i] += x[i + w];
-    if (i > end - w) total[i] += x[i - 1];
-    if (i < end - 1) total[i] += x[i + 1];
+  const total = Float32Array.from(x), n = w * h;
+  for (let i = w; i < n; i++) total[i] += x[i - w];
+  for (let i = w; i < n; i++) total[i - w] += x[i];
+  for (let y = 0; y < n; y += w) {
+    for (let i = y + 1; i < y + w; i++) total[i] += x[i - 1];
+    for (let i = y + 1; i < y + w; i++) total[i - 1] += x[i];
   }
   return total;
 }
 function flow(state, paper, w, h, steps, ontoInk) {
-  const share = withNeighbours(paper, w, h).map((v, i) => paper[i] / Math.max(1, v));
+  const share = withNeighbours(paper, w, h);
+  for (let i = 0; i < share.length; i++) share[i] = paper[i] / Math.max(1, share[i]);
   return state.map((plane) => {
-    let moving = plane.map((v, i) => v * paper[i]), rest = plane;
-    for (let k = 0; k < steps; k++)
-      moving = withNeighbours(moving, w, h).map((v, i) => v * share[i]);
-    if (ontoInk) rest = withNeighbours(moving, w, h).map((v, i) => v + 1e-3 * plane[i]);
-    return moving.map((v, i) => v + rest[i] * (1 - paper[i]));
+    let moving = plane.map((v, i) => v * paper[i]);
+    for (let k = 0; k < steps; k++) {
+      moving = withNeighbours(moving, w, h);
+      for (let i = 0; i < moving.length; i++) moving[i] *= share[i];
+    }
+    const rest = ontoInk ? withNeighbours(moving, w, h) : plane;
+    if (ontoInk) for (let i = 0; i < rest.length; i++) rest[i] += 1e-3 * plane[i];
+    for (let i = 0; i < moving.length; i++) if (!paper[i]) moving[i] += rest[i];
+    return moving;
   });
 }
 function halved({ w, h, paper }) {                        // paper is where there is no ink at all
   const [wide, high] = [(w + 1) >> 1, (h + 1) >> 1];
   const at = (x, y) => x < w && y < h ? paper[y * w + x] : 1;
-  return { w: wide, h: high, paper: Float32Array.from({ length: wide * high }, (_, i) => {
+  return { w: wide, h: high, paper: filled(new Float32Array(wide * high), (i) => {
     const x = 2 * (i % wide), y = 2 * Math.floor(i / wide);
     return at(x, y) * at(x + 1, y) * at(x, y + 1) * at(x + 1, y + 1);
   }) };
@@ -305,7 +326,7 @@ function colourBetweenLines(fake, seen, lines) {          // floats from 0 to 1;
   const ink = seen.planes[0], trust = ink.map((v) => Math.max(0.1, v) ** 4);
   const state0 = [...fake.planes.map((plane) => plane.map((v, i) =>
     Math.min(1, v / Math.max(0.3, ink[i])) * trust[i])), trust];
-  const paper0 = Float32Array.from(lines.planes[0], (v) => +(v > 153));
+  const paper0 = Float32Array.from(lines.planes[0]).map((v) => +(v > 153));
   const levels = [{ w: lines.w, h: lines.h, paper: paper0 }];
   const coarsest = Math.floor(Math.max(seen.w, seen.h) * 3 / 2);
   while (Math.max(levels[0].w, levels[0].h) > coarsest) levels.unshift(halved(levels[0]));
@@ -314,15 +335,15 @@ function colourBetweenLines(fake, seen, lines) {          // floats from 0 to 1;
   state = flow(state, paper, w, h, 1, levels.length === 1);
   for (let k = 1; k < levels.length; k++) {
     const { w, h, paper } = levels[k], before = levels[k - 1].w;
-    const large = state.map((plane) => Float32Array.from({ length: w * h }, (_, i) =>
+    const large = state.map((plane) => filled(new Float32Array(w * h), (i) =>
       plane[(Math.floor(i / w) >> 1) * before + (i % w >> 1)]));
     const weak = large[3].map((v, i) => paper[i] ? 1 : Math.min(1, 0.01 / v));
     state = large.map((plane) => plane.map((v, i) => v * weak[i]));
     state = flow(state, paper, w, h, 3, k === levels.length - 1);
   }
   const [r, g, b, t] = state;
-  const level = (v, i) => byte(v / Math.max(1e-9, t[i]) * 255);
-  return picture(lines.w, lines.h, [r, g, b].map((p) => Uint8Array.from(p, level)));
+  const level = (p) => (i) => byte(p[i] / Math.max(1e-9, t[i]) * 255);
+  return picture(lines.w, lines.h, [r, g, b].map((p) => cells(p.length, level(p))));
 }
 function inkBox(lines, figure) {                          // what the outermost lines enclose
   const part = crop(lines, figure), near = 0.02 * Math.max(part.w, part.h);
@@ -387,7 +408,7 @@ function colourAround(reference, side, at) {              // where it has the co
 }
 export function cellMeans(plane, side, p) {               // means of p × p cells
   const from = (v) => Math.floor(v * side / p), to = (v) => Math.ceil((v + 1) * side / p);
-  return Float32Array.from({ length: p * p }, (_, i) => {
+  return filled(new Float32Array(p * p), (i) => {
     const row = Math.floor(i / p), [x0, x1, y0, y1] = [from(i % p), to(i % p), from(row), to(row)];
     let sum = 0;
     for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) sum += plane[y * side + x];

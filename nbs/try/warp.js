@@ -32,28 +32,25 @@ export function warped(image, f) {                        // pixels show what f 
   }
   return { w, h, planes };
 }
-function mesh(picture, f, points) {                       // the picture, with lines and points
+function mesh(image, f, points) {                         // a picture, with lines and points
   const page = element("canvas", { width: 300, height: 300 }), context = page.getContext("2d");
   const at = (p) => p.map((v) => (v + 1.3) * 115);
-  const line = Array.from({ length: 13 }, (_, i) => i / 6 - 1);
-  context.drawImage(picture, ...at([-1, -1]), 230, 230);
-  context.strokeStyle = "#1f77b4";
-  for (const turn of [(a, b) => [a, b], (a, b) => [b, a]]) for (const a of line) {
-    context.beginPath();
-    for (const b of line) context.lineTo(...at(f(turn(a, b))));
-    context.stroke();
-  }
-  context.fillStyle = "#d62728";
+  const line = [...Array(13).keys()].map((i) => i / 6 - 1);
+  context.drawImage(canvas(image), ...at([-1, -1]), 230, 230);
+  const pen = (i, p) => context[i ? "lineTo" : "moveTo"](...at(f(p)));
+  for (const a of line) line.forEach((b, i) => pen(i, [a, b]));
+  for (const a of line) line.forEach((b, i) => pen(i, [b, a]));
+  Object.assign(context, { strokeStyle: "#1f77b4", fillStyle: "#d62728" }).stroke();
   for (const p of points) context.fillRect(...at(p).map((v) => v - 4), 8, 8);
   return page;
 }
 async function show(place) {
   const image = await decode(await fetched("pictures/reference-avatars-18.png"), "the drawing");
-  const line = [-1, 0, 1], grid = line.flatMap((y) => line.map((x) => [x, y]));
-  const moved = grid.map((p) => [...p]), pictures = element("div", { class: "twin-pictures" });
+  const grid = [-1, 0, 1].flatMap((y) => [-1, 0, 1].map((x) => [x, y])), moved = [...grid];
+  const pictures = element("div", { class: "twin-pictures" });
   function draw() {
-    const f = fit(grid, moved), reference = canvas(warped(image, f));
-    pictures.replaceChildren(mesh(reference, (p) => p, []), mesh(canvas(image), f, moved));
+    const f = fit(grid, moved);
+    pictures.replaceChildren(mesh(warped(image, f), (p) => p, []), mesh(image, f, moved));
   }
   pictures.addEventListener("pointermove", ({ clientX, clientY, buttons }) => {
     const r = pictures.lastChild.getBoundingClientRect();
@@ -61,8 +58,7 @@ async function show(place) {
     const near = moved.reduce((m, q, i) => square(q, p) < square(moved[m], p) ? i : m, 0);
     if (buttons && square(moved[near], p) < 0.1) { moved[near] = p; draw(); }
   });
-  place.append(pictures, element("p", {}, "Drag a red point of the target, right: the reference, " +
-                                          "left, shows what is read there."));
+  place.append(pictures, "Drag a red point, right; what is read there shows at its place, left.");
   moved[4] = [0.25, -0.15];
   draw();
 }

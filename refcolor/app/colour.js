@@ -93,8 +93,15 @@ async function take(page, role, files) {
                                              `at most ${limit / 1e6} MB, save it smaller`);
   }
   busy(page, `Colouring with ${file.name} …`);
-  const extract = role === "sketch" && page.extract.checked;
-  for (const one of files) tell(page, role, { name: one.name, extract }, [await one.arrayBuffer()]);
+  const more = role === "sketch" ? { extract: page.extract.checked } : { k: instead(page) };
+  for (const one of files) {
+    tell(page, role, { name: one.name, ...more }, [await one.arrayBuffer()]);
+    more.k = null;
+  }
+}
+function instead(page) {                                  // of which reference; null: of none
+  const last = page.references.children.length - 1;
+  return page.together.checked || last < 0 ? null : last;
 }
 function picker(page, role) {
   const input = make("input", { type: "file", accept: "image/*", "aria-label": `open a ${role}`,
@@ -104,7 +111,7 @@ function picker(page, role) {
     input.value = "";                                     // the same file can be chosen again
   });
   return make("label", { class: "rc-upload rc-button" },
-              role === "sketch" ? "Open…" : "Add…", input);
+              "Open…", input);
 }
 function listenForFiles(page) {
   const { box } = page, roleAt = (event) => event.target.closest("[data-role]")?.dataset.role;
@@ -142,7 +149,7 @@ function gallery(page, role) {
       { class: "rc-strip", role: "group", "aria-label": artist }, make("small", {}, artist),
       ...pictures.map(({ index, name, png }) => button(image(png, ""), () => {
         busy(page, "Colouring …");
-        tell(page, "choose", { role, index });
+        tell(page, "choose", { role, index, k: role === "sketch" ? null : instead(page) });
       }, { class: "rc-thumb", "aria-label": name, title: name })))));
   });
   return shut;
@@ -203,6 +210,7 @@ function aim(page, from) {
   areas.forEach((area) => { area.tabIndex = from ? 0 : -1; });
   busy(page, from ? "Now click the reference where this part shall look (Escape: no)" : "");
   if (from) areas[0]?.focus();
+  else if (page.references.contains(document.activeElement)) page.stage.focus();
 }
 
 // --- the picture: a window on it that zooms and moves
@@ -321,7 +329,10 @@ function listenToStage(page) {
   stage.addEventListener("pointerup", (event) => {
     const at = under(event), click = grip && !grip.moved;
     grip = null;
-    if (click && inside(at)) { point(page, at); ask(page); }
+    if (!click || !inside(at)) return;
+    page.cross.hidden = true;
+    point(page, at);
+    ask(page);
   });
   stage.addEventListener("pointercancel", () => { grip = null; });
   stage.addEventListener("wheel", (event) => {
@@ -436,6 +447,8 @@ async function news(page) {
   const old = page.scene, same = old && page.raw.every((d, i) => d === [ink, soft, labels][i]) &&
         old.flat === scene.flat;
   if (page.raw?.[2] !== labels) {
+    page.lit = null;
+    page.glow.hidden = true;
     const regions = labels && numbers(labels);
     page.layers = { labels: regions, boxes: regions && boxesOf(regions, scene.width) };
   }
@@ -453,7 +466,7 @@ function resize(page) {
   [canvas.width, canvas.height] = [width, height];
   page.pixels = new ImageData(width, height);
   page.here = { x: 0, y: 0 };
-  page.lit = null;
+  page.cross.hidden = true;
   fit(page);
 }
 function show(page) {
@@ -555,6 +568,7 @@ function aside(page) {
 }
 function build(page) {
   page.extract = make("input", { type: "checkbox" });
+  page.together = make("input", { type: "checkbox" });
   page.named = make("p", { class: "rc-named" });
   page.notes = make("div");
   page.references = make("ol", { class: "rc-references" });
@@ -563,9 +577,10 @@ function build(page) {
   const alert = make("p", { class: "rc-alert", role: "alert" });
   page.said.set("picture", alert);
   const photo = make("label", {}, page.extract, " lines of a photograph");
+  const add = make("label", {}, page.together, " together with those here");
   const files = make("div", { class: "rc-files" },
-    panel(page, "sketch", photo, page.named, page.notes), panel(page, "reference",
-                                                                page.references));
+    panel(page, "sketch", photo, page.named, page.notes),
+    panel(page, "reference", add, page.references));
   const middle = make("section", { class: "rc-middle", "aria-label": "Picture" }, toolbar(page),
                       stageOf(page), page.status, alert);
   page.box.append(make("div", { class: "rc-face" }, files, middle, aside(page)));

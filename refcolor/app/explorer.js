@@ -139,9 +139,9 @@ function headline(scene, on, cell, weights, pinned) {
   const total = weights.reduce((a, b) => a + b, 0), where = place(cell, scene.positions);
   const head = on === "sketch" ? `Sketch, ${where}, looks at:` :
     `Reference, ${where}, gets ${total.toFixed(2)} looks (the average is 1), from:`;
-  const hint = pinned ? [make("b", { class: "rc-held" }, "held"), " (Escape lets go)"] :
-                        ["(click to hold the point)"];
-  return make("p", {}, head, " ", make("span", { class: "rc-hint" }, ...hint));
+  const held = pinned ? [make("b", { class: "rc-held" }, "held"), " "] : [];
+  const hint = pinned ? "(Escape lets go)" : "(click to hold the point)";
+  return make("p", {}, head, " ", ...held, make("span", { class: "rc-hint" }, hint));
 }
 function chips(scene, cell, weights) {
   const { reference, fake, truth } = scene.colours;

@@ -51,7 +51,7 @@ def replace_link(
     temporary = link.with_name(f".{link.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        temporary.symlink_to(target)
+        temporary.symlink_to(target, target_is_directory=True)
         temporary.replace(link)
     except OSError:     # Windows asks for a privilege: a folder with the same files, no room lost
         temporary.unlink(missing_ok=True)

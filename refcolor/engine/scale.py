@@ -62,7 +62,8 @@ def _memory_mb(field: str) -> float | None:
 def _most_memory(f: Callable) -> float | None:
     "The most memory that f needs beyond what is there, MB."
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError): ctypes.CDLL(None).malloc_trim(0)   # glibc
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)                   # glibc
     try: Path("/proc/self/clear_refs").write_text("5")     # sets VmHWM back to VmRSS
     except OSError: return f() and None
     before = _memory_mb("VmRSS")
