@@ -153,7 +153,7 @@ def test_data_list_is_wrapped(monkeypatch, place, capsys):
 # ---- numbers
 
 NUMBERS = {"demo": ["--steps", "--n"], "train": ["--steps", "--batch", "--save-every", "--accumulate", "--seed", "--workers"], "evaluate": ["--n"],
-           "bench": ["--threads", "--repeats"], "reproduce": ["--seeds", "--steps"], "data show": ["--n"]}
+           "bench": ["--threads", "--repeats"], "app": ["--port"], "reproduce": ["--seeds", "--steps"], "data show": ["--n"]}
 NEEDS = {"train": ["--out", "run"], "reproduce": ["triplet"], "data show": ["avatars"], "export": ["--out", "x.onnx"], "data fetch": ["edges2shoes"],
          "data check": ["folder"], "colorize": ["--sketch", "line.png", "--reference", "line.png", "--out", "o.png"]}
 

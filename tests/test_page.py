@@ -214,6 +214,7 @@ def test_it_works_by_keyboard_alone(page):
 def test_a_reference_goes_with_what_looks_there(page):
     "Two references, one look at the second; it is removed under the hint, one sentence, and undo brings both back."
     hints = page.locator(".rc-hints li").count()
+    page.get_by_label("together with those here").check()
     act(page, lambda: upload(page, "reference", "red.png", encoded(Image.new("RGB", (90, 40), (200, 30, 30)))))
     assert page.locator(".rc-references li").count() == 2
     page.mouse.click(*at(page, -.35, -.6))
@@ -227,6 +228,10 @@ def test_a_reference_goes_with_what_looks_there(page):
     act(page, lambda: press(page, "Undo"))
     assert page.locator(".rc-hints li").count() == hints + 1 and page.locator(".rc-references li").count() == 2
     for _ in range(2): act(page, lambda: press(page, "Undo"))
+    page.get_by_label("together with those here").uncheck()                 # a new one takes the place of the last
+    act(page, lambda: upload(page, "reference", "red.png", encoded(Image.new("RGB", (90, 40), (200, 30, 30)))))
+    assert page.locator(".rc-references li").count() == 1 and "red.png" in page.locator(".rc-references").inner_text()
+    act(page, lambda: press(page, "Undo"))
     page.mouse.click(*at(page, .9, .9))                                     # begun, and left
     page.get_by_role("button", name="Look there").click()
     page.keyboard.press("Escape")
@@ -410,6 +415,7 @@ def test_a_held_point_is_seen_and_let_go_with_the_picture(why, fresh):
     act(why, lambda: why.get_by_role("button", name="remove correction 1").click())
     gallery = why.locator("[data-role=reference] summary")
     gallery.click()
+    why.get_by_label("together with those here").check()
     act(why, lambda: why.locator("[data-role=reference] .rc-thumb").nth(2).click())
     step = int(read(why)["step"])
     press(why, "Why?")

@@ -93,8 +93,15 @@ async function take(page, role, files) {
                                              `at most ${limit / 1e6} MB, save it smaller`);
   }
   busy(page, `Colouring with ${file.name} …`);
-  const extract = role === "sketch" && page.extract.checked;
-  for (const one of files) tell(page, role, { name: one.name, extract }, [await one.arrayBuffer()]);
+  const more = role === "sketch" ? { extract: page.extract.checked } : { k: instead(page) };
+  for (const one of files) {
+    tell(page, role, { name: one.name, ...more }, [await one.arrayBuffer()]);
+    more.k = null;
+  }
+}
+function instead(page) {                                  // of which reference; null: of none
+  const last = page.references.children.length - 1;
+  return page.together.checked || last < 0 ? null : last;
 }
 function picker(page, role) {
   const input = make("input", { type: "file", accept: "image/*", "aria-label": `open a ${role}`,
@@ -104,7 +111,7 @@ function picker(page, role) {
     input.value = "";                                     // the same file can be chosen again
   });
   return make("label", { class: "rc-upload rc-button" },
-              role === "sketch" ? "Open…" : "Add…", input);
+              "Open…", input);
 }
 function listenForFiles(page) {
   const { box } = page, roleAt = (event) => event.target.closest("[data-role]")?.dataset.role;
@@ -142,7 +149,7 @@ function gallery(page, role) {
       { class: "rc-strip", role: "group", "aria-label": artist }, make("small", {}, artist),
       ...pictures.map(({ index, name, png }) => button(image(png, ""), () => {
         busy(page, "Colouring …");
-        tell(page, "choose", { role, index });
+        tell(page, "choose", { role, index, k: role === "sketch" ? null : instead(page) });
       }, { class: "rc-thumb", "aria-label": name, title: name })))));
   });
   return shut;
@@ -561,6 +568,7 @@ function aside(page) {
 }
 function build(page) {
   page.extract = make("input", { type: "checkbox" });
+  page.together = make("input", { type: "checkbox" });
   page.named = make("p", { class: "rc-named" });
   page.notes = make("div");
   page.references = make("ol", { class: "rc-references" });
@@ -569,9 +577,10 @@ function build(page) {
   const alert = make("p", { class: "rc-alert", role: "alert" });
   page.said.set("picture", alert);
   const photo = make("label", {}, page.extract, " lines of a photograph");
+  const add = make("label", {}, page.together, " together with those here");
   const files = make("div", { class: "rc-files" },
-    panel(page, "sketch", photo, page.named, page.notes), panel(page, "reference",
-                                                                page.references));
+    panel(page, "sketch", photo, page.named, page.notes),
+    panel(page, "reference", add, page.references));
   const middle = make("section", { class: "rc-middle", "aria-label": "Picture" }, toolbar(page),
                       stageOf(page), page.status, alert);
   page.box.append(make("div", { class: "rc-face" }, files, middle, aside(page)));

@@ -58,11 +58,10 @@ def read_upload(
     return picture
 
 
-def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
-    "A picture as the bytes of a file that is quick to write."
-    how = dict(compress_level=1) if kind == "PNG" else dict(quality=95, subsampling=0)
+def encoded(picture: Image.Image) -> bytes:
+    "A picture as the bytes of a PNG file that is quick to write."
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **how)
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 # %% ../../nbs/app/colouring.ipynb #3f9f7b32
