@@ -86,10 +86,11 @@ def test_the_page_mixes_ink_and_colours_as_pillow_does(node):
     packed = np.stack([labels >> 16, labels >> 8 & 255, labels & 255], 2)
     found = json.loads(node("--input-type=module", "-e", f"""
         import {{ numbers, boxesOf, tableOf, compose }} from "./colour.mjs";
-        const ink = {opaque(np.dstack([ink] * 3))}, soft = {opaque(soft)}, labels = numbers({opaque(packed)});
+        const pixels = (bytes) => new Uint32Array(Uint8Array.from(bytes).buffer);
+        const ink = pixels({opaque(np.dstack([ink] * 3))}), soft = pixels({opaque(soft)}), labels = numbers(pixels({opaque(packed)}));
         const colours = Array(210001).fill(null);
         for (const [k, rgb] of Object.entries({json.dumps(regions)})) colours[k] = rgb;
-        const draw = (parts, box) => {{ const out = new Uint8ClampedArray(8 * 6 * 4); compose(out, 6, {{ ink, ...parts }}, box); return [...out]; }};
+        const draw = (parts, box) => {{ const out = new Uint32Array(8 * 6); compose(out, 6, {{ ink, ...parts }}, box); return [...new Uint8Array(out.buffer)]; }};
         const whole = [0, 0, 5, 7], flat = {{ labels, table: tableOf(colours) }};
         console.log(JSON.stringify({{ flat: draw(flat, whole), part: draw(flat, [1, 2, 4, 3]), soft: draw({{ soft }}, whole), ink: draw({{}}, whole),
           boxes: [0, 70000, 140000, 210000].map((k) => boxesOf(labels, 6)[k]) }}));"""))

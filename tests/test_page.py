@@ -154,7 +154,9 @@ def test_a_region_takes_a_colour_at_once(page, twin):
     assert colour in hint.inner_text() and "x 204, y 102" in hint.inner_text()
     twin.colouring.paint(*(2 * (v + .5) / 512 - 1 for v in (204.3, 101.9)), colour)
     check(page, twin.colouring.picture())
-    assert page.locator(".rc-marker").inner_text() == "1"
+    page.locator(".rc-marker", has_text="1").click()                         # its menu again, with a way to take it back
+    assert page.locator(".rc-menu").get_by_role("button", name="remove correction 1").is_visible()
+    page.keyboard.press("Escape")
     name, data = saved(page, "PNG")
     assert name.endswith(".png") and np.abs(shown(page) - np.asarray(Image.open(io.BytesIO(data)))).max() <= 2
     assert Image.open(io.BytesIO(saved(page, "Flats")[1])).mode == "RGBA"
@@ -208,6 +210,7 @@ def test_it_works_by_keyboard_alone(page):
     act(page, lambda: page.keyboard.press("Enter"))
     assert "looks at reference 1" in page.locator(".rc-hints").inner_text()
     act(page, lambda: page.get_by_role("button", name="remove correction 2").press("Enter"))
+    assert "rc-stage" in focus()[0]
     assert page.locator(".rc-hints li").count() == 1 and stage.is_visible()
 
 

@@ -5,12 +5,8 @@
 // --- pixels
 
 export const times = (a, b) => Math.floor(a * b / 255);   // as Pillow multiplies
-export function numbers(rgba) {                           // 24-bit region numbers
-  const labels = new Uint32Array(rgba.length / 4);
-  for (let i = 0, k = 0; i < labels.length; i++, k += 4)
-    labels[i] = rgba[k] << 16 | rgba[k + 1] << 8 | rgba[k + 2];
-  return labels;
-}
+export const numbers = (pixels) => pixels.map((p) =>      // 24-bit region numbers
+  (p & 255) << 16 | p & 0xff00 | p >>> 16 & 255);
 export function boxesOf(labels, width) {                  // region -> [left, top, right, bottom]
   const boxes = [];
   for (let i = 0, x = 0, y = 0; i < labels.length; i++) {
@@ -21,19 +17,21 @@ export function boxesOf(labels, width) {                  // region -> [left, to
   }
   return boxes;
 }
+// From here on a pixel is one number, 0xffbbggrr, as a canvas keeps it.
+const PAPER = 0xffffffff;
 export function tableOf(regions) {                        // colours by number; 0 and null: paper
-  const table = new Uint8Array(3 * regions.length).fill(255);
-  regions.forEach((rgb, k) => { if (rgb) table.set(rgb, 3 * k); });
-  return table;
+  return Uint32Array.from(regions, (rgb) =>
+    rgb ? (0xff000000 | rgb[2] << 16 | rgb[1] << 8 | rgb[0]) >>> 0 : PAPER);
 }
+const inked = (pixel, dark) => (0xff000000 | times(pixel >>> 16 & 255, dark) << 16 |
+  times(pixel >>> 8 & 255, dark) << 8 | times(pixel & 255, dark)) >>> 0;
 // Ink times colours, within a box. `labels` and `table` make it flat, `soft` alone soft, and
 // without either it is the drawing itself.
 export function compose(out, width, { ink, soft, labels, table }, [left, top, right, bottom]) {
   for (let y = top; y <= bottom; y++)
     for (let i = y * width + left; i <= y * width + right; i++) {
-      const from = labels ? table : soft, k = labels ? 3 * labels[i] : 4 * i, dark = ink[4 * i];
-      for (let c = 0; c < 3; c++) out[4 * i + c] = from ? times(from[k + c], dark) : dark;
-      out[4 * i + 3] = 255;
+      const pixel = labels ? table[labels[i]] : soft ? soft[i] : PAPER, dark = ink[i] & 255;
+      out[i] = dark === 255 ? pixel : inked(pixel, dark);
     }
 }
 async function decode(bytes) {
@@ -42,7 +40,7 @@ async function decode(bytes) {
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, canvas.width, canvas.height).data;
+  return new Uint32Array(context.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
 }
 
 // --- small things
@@ -223,7 +221,7 @@ function draw(page, changed = null) {                     // changed: regions; n
   const whole = [0, 0, width - 1, height - 1];
   for (const box of changed && flat ? changed.map((k) => layers.boxes[k]).filter(Boolean)
                                     : [changed ? null : whole].filter(Boolean)) {
-    compose(pixels.data, width, parts, box);
+    compose(new Uint32Array(pixels.data.buffer), width, parts, box);
     const [left, top, right, bottom] = box;
     canvas.getContext("2d").putImageData(pixels, 0, 0, left, top, right - left + 1,
                                          bottom - top + 1);
@@ -293,7 +291,7 @@ function highlight(page, region) {
     width: `${100 * w / width}%`, height: `${100 * h / height}%` });
 }
 function point(page, at) {
-  page.here = at;
+  page.here = { x: at.x, y: at.y };
   const region = regionAt(page, at), rgb = region && page.scene.regions[region];
   highlight(page, region);
   page.where.textContent = words(page, at) + (region ? `: ${rgb ? hex(rgb) : "paper"}` : "");
@@ -377,7 +375,14 @@ function swatches(page) {
                   { class: "rc-swatch-button", title, "aria-label": `paint ${title}` });
   });
 }
-function ask(page) {                                      // the menu of a region
+function remover(page, { n }, text) {
+  return button(text, () => {
+    shut(page);
+    page.stage.focus({ preventScroll: true });            // the button goes
+    tell(page, "remove", { n });
+  }, { "aria-label": `remove correction ${n}` });
+}
+function ask(page, hint = null) {                         // the menu of a region, or of a hint
   const { menu, stage, here, scene: { can } } = page, region = regionAt(page, here);
   const rgb = page.scene.regions?.[region];
   const own = make("input", { type: "color", value: rgb ? hex(rgb) : "#cc5c26" });
@@ -388,6 +393,7 @@ function ask(page) {                                      // the menu of a regio
     make("label", {}, own, " another colour"),
     button("Leave as paper", () => paint(page, null)));
   if (can.look) rows.push(look);
+  if (hint) rows.push(remover(page, hint, `Remove correction ${hint.n}`));
   rows.push(button("Close", () => shut(page)));
   menu.replaceChildren(...rows);
   menu.hidden = false;
@@ -414,13 +420,12 @@ const KINDS = {
 function fillHints(page) {
   const { hints } = page.scene;
   page.list.replaceChildren(...hints.map((hint) => make("li", { value: hint.n, tabindex: "-1" },
-    ...KINDS[hint.kind](hint), ` at ${words(page, hint)} `, button("Remove", () =>
-      tell(page, "remove", { n: hint.n }), { "aria-label": `remove correction ${hint.n}` }),
+    ...KINDS[hint.kind](hint), ` at ${words(page, hint)} `, remover(page, hint, "Remove"),
     ...notes(hint.note ? [hint.note] : []))));
   page.none.hidden = hints.length > 0;
-  page.markers.replaceChildren(...hints.map((hint, i) => {
-    const mark = button(`${hint.n}`, () => page.list.children[i].querySelector("button").focus(),
-      { class: "rc-marker", "aria-label": `correction ${hint.n}` });
+  page.markers.replaceChildren(...hints.map((hint) => {
+    const mark = button(`${hint.n}`, () => { point(page, hint); ask(page, hint); },
+                        { class: "rc-marker", "aria-label": `correction ${hint.n}` });
     putAt(mark, hint);
     return mark;
   }));
