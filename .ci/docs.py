@@ -84,7 +84,7 @@ def on_config(config):
 
 MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$(?![\s$])([^$\n]*?[^$\s\\])\$", re.S)
 WIDGET = "application/vnd.jupyter.widget-view+json"
-LIVE = '<p class="live">This can be moved: open the lesson in JupyterLab (<code>make lab</code>). Above is how it starts.</p>'
+LIVE = '<p class="live">This can be moved: open the lesson in JupyterLab (<code>make lab</code>).</p>'
 TWINS = {"draw_warp": "warp", "draw_search": "temperature"}    # what a widget calls -> its live twin, nbs/try/*.js
 TWIN = '<div class="twin" data-twin="{0}"></div><script type="module" src="../try/{0}.js"></script>'
 

@@ -214,7 +214,7 @@ def test_it_works_by_keyboard_alone(page):
 def test_a_reference_goes_with_what_looks_there(page):
     "Two references, one look at the second; it is removed under the hint, one sentence, and undo brings both back."
     hints = page.locator(".rc-hints li").count()
-    page.get_by_label("together with those here").check()
+    page.get_by_label("add to the others").check()
     act(page, lambda: upload(page, "reference", "red.png", encoded(Image.new("RGB", (90, 40), (200, 30, 30)))))
     assert page.locator(".rc-references li").count() == 2
     page.mouse.click(*at(page, -.35, -.6))
@@ -228,7 +228,7 @@ def test_a_reference_goes_with_what_looks_there(page):
     act(page, lambda: press(page, "Undo"))
     assert page.locator(".rc-hints li").count() == hints + 1 and page.locator(".rc-references li").count() == 2
     for _ in range(2): act(page, lambda: press(page, "Undo"))
-    page.get_by_label("together with those here").uncheck()                 # a new one takes the place of the last
+    page.get_by_label("add to the others").uncheck()                 # a new one takes the place of the last
     act(page, lambda: upload(page, "reference", "red.png", encoded(Image.new("RGB", (90, 40), (200, 30, 30)))))
     assert page.locator(".rc-references li").count() == 1 and "red.png" in page.locator(".rc-references").inner_text()
     act(page, lambda: press(page, "Undo"))
@@ -415,7 +415,7 @@ def test_a_held_point_is_seen_and_let_go_with_the_picture(why, fresh):
     act(why, lambda: why.get_by_role("button", name="remove correction 1").click())
     gallery = why.locator("[data-role=reference] summary")
     gallery.click()
-    why.get_by_label("together with those here").check()
+    why.get_by_label("add to the others").check()
     act(why, lambda: why.locator("[data-role=reference] .rc-thumb").nth(2).click())
     step = int(read(why)["step"])
     press(why, "Why?")
@@ -444,9 +444,11 @@ def test_it_answers_within_its_time(page):
     big, middle = encoded(drawing(2048, 2048)), encoded(drawing(1024, 1024))
     seconds = {}
     for name, data in (("upload 2,048²", big), ("upload 1,024²", middle)):
-        start = time.monotonic()
-        act(page, lambda: upload(page, "sketch", name, data))
-        seconds[name] = time.monotonic() - start
+        step, start = step_of(page), time.monotonic()
+        upload(page, "sketch", name, data)
+        page.wait_for_function("(step) => +document.querySelector('.rc-colour').dataset.step > step", arg=step, timeout=30_000)
+        seconds[name] = round(time.monotonic() - start, 2)                  # the coloured picture; its regions come after it
+        page.wait_for_function("() => !document.querySelector('.rc-status').textContent", timeout=30_000)
     unit = page.evaluate("""() => { const x = new Uint8ClampedArray(4 * 1024 * 1024), start = performance.now();
         for (let i = 0; i < x.length; i++) x[i] = Math.floor(i * 7 / 255);
         return performance.now() - start; }""")                             # one plain pass over so many pixels

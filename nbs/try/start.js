@@ -22,7 +22,8 @@ async function start() {
   }
   await show();
   colour.render({ model: faces, el: place });
-  place.append(...rooms);
+  const artists = [...new Set(gallery.sketch.map((entry) => entry.artist))].join("; ");
+  place.append(...rooms, element("p", {}, `The gallery's drawings, recoloured: ${artists}.`));
   faces.on("change:face", show);
   note.remove();
 }

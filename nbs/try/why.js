@@ -171,6 +171,4 @@ export async function showWhy(el, gallery, run) {
   const pictures = element("div");
   el.append(box, pictures);
   explorer.render({ model: view, el: pictures });
-  const artists = [...new Set(gallery.sketch.map((entry) => entry.artist))].join("; ");
-  el.append(element("p", { class: "rc-hint" }, `Drawings, recoloured: ${artists}.`));
 }

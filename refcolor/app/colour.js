@@ -577,7 +577,7 @@ function build(page) {
   const alert = make("p", { class: "rc-alert", role: "alert" });
   page.said.set("picture", alert);
   const photo = make("label", {}, page.extract, " lines of a photograph");
-  const add = make("label", {}, page.together, " together with those here");
+  const add = make("label", {}, page.together, " add to the others");
   const files = make("div", { class: "rc-files" },
     panel(page, "sketch", photo, page.named, page.notes),
     panel(page, "reference", add, page.references));
