@@ -38,7 +38,7 @@ lab: install    ## open the course in JupyterLab
 app: install    ## serve the page: colour a drawing, and see why; APP="--no-browser --port=8000" for other options
 	$(BIN)/refcolor app $(APP)
 
-docs: install   ## build the documentation site: _site/
+docs: install   ## build the documentation site, with its live page where there is npm: _site/
 	$(BIN)/mkdocs build --strict
 
 # the notebooks' numbers depend on the packaged weights: new ones only on purpose, with WEIGHTS=--weights

@@ -25,10 +25,11 @@ from refcolor.core import PAPER, TINY, UserError, best_device
 from refcolor.data.datasets import open_dataset
 from refcolor.data.pairs import CrossReference
 from refcolor.data.pictures import PixelCache
+from refcolor.discriminator import PatchGAN
 from refcolor.engine import devices, scale
 from refcolor.engine.callbacks import Callback, Snapshots
 from refcolor.engine.checkpoints import checkpoints, last_good, read_checkpoint, remove_link, replace_link
-from refcolor.engine.features import FeatureNetwork
+from refcolor.engine.features import FeatureNetwork, Lite0Features
 from refcolor.engine.scale import RandomPictures
 from refcolor.evaluate import measure
 from refcolor.fid import feature_extractor
@@ -317,6 +318,16 @@ def test_compiled_networks_take_the_same_step_and_keep_their_names(people):
         one, two = plain.step(measure=True), fast.step(measure=True)
         assert one.keys() == two.keys() and all(abs(one[k] - two[k]) < 1e-3 * max(1, abs(one[k])) for k in one)
     assert list(fast.generator.state_dict()) == names and not torch._functorch.config.donated_buffer
+    torch._dynamo.reset()
+
+
+def test_off_the_processor_each_network_is_one_graph(meta):
+    "A look at a value, or what the compiler does not know, would cut it: for each piece a launch, and a wait."
+    with meta: G, D = Generator(TINY.model), PatchGAN(TINY.model.disc_channels)
+    sketch, picture = (torch.zeros(2, c, 64, 64, device=meta) for c in (1, 3))
+    for network, inputs in ((G, (sketch, picture)), (D, (picture, sketch)), (Lite0Features().to(meta), (picture,))):
+        found = torch._dynamo.explain(network)(*inputs)
+        assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
     torch._dynamo.reset()
 
 

