@@ -173,16 +173,23 @@ def _parse_hints(hints, references: int):
 def two_figures(
     lines: Image.Image,   # mode L, ink dark on 255
 ) -> bool:
-    "Whether two drawings of about one height stand beside each other, with paper between."
+    "Whether two drawings of about one size stand beside or above each other, with paper between."
     small = lines.crop(drawn_in(lines)[0])
     small.thumbnail((256, 256), Image.Resampling.BOX)
     ink = np.asarray(small) < 200
+    return _in_two(ink, 0.2) or _in_two(ink.T, 0.6)         # head and shoulders are one figure
+
+
+def _in_two(ink: np.ndarray, alike: float) -> bool:    # bool (h, w); share of the widest piece
+    "Whether paper from top to bottom parts the ink in pieces of about one height."
     filled = np.flatnonzero(ink.any(0))
-    ends = np.flatnonzero(np.diff(filled) > 0.04 * max(ink.shape)) + 1        # of pieces
+    ends = np.flatnonzero(np.diff(filled) > 0.04 * max(ink.shape)) + 1
     pieces = [ink[:, x[0]:x[-1] + 1] for x in np.split(filled, ends) if len(x)]
     # a speech mark, a tail, a star is smaller
-    return sum(p.sum() > 0.2 * ink.sum() and p.shape[1] > 0.2 * ink.shape[1]
-               and np.ptp(np.flatnonzero(p.any(1))) > 0.6 * ink.shape[0] for p in pieces) > 1
+    pieces = [p for p in pieces if p.sum() > 0.2 * ink.sum() and p.shape[1] > 0.2 * ink.shape[1]
+              and np.ptp(np.flatnonzero(p.any(1))) > 0.6 * ink.shape[0]]
+    widest = max((p.shape[1] for p in pieces), default=0)
+    return sum(p.shape[1] > alike * widest for p in pieces) > 1
 
 
 def lines_of(
@@ -203,8 +210,8 @@ def lines_of(
         raise no_drawing(picture, what="has no lines, only soft shades; draw its outlines")
     if not (clean or extract) and (note := areas_note(picture)): add_note(picture, note)
     if note := strip_note(picture): add_note(picture, note)
-    elif two_figures(lines): add_note(picture, "two figures side by side; colour each by itself, "
-                                               "with its own reference")
+    elif two_figures(lines): add_note(picture, "two figures; colour each by itself, with its "
+                                               "own reference")
     lines.info = picture.info
     return lines
 
@@ -218,7 +225,10 @@ def _ink_box(lines: Image.Image, view: View) -> tuple:   # a box of the lines
     left, top, right, bottom = abs(box - view.sheet) <= 0.02 * max(high - low)
     if left and right: box[1::2] = low[1], high[1]
     if top and bottom: box[::2] = low[0], high[0]
-    return tuple(box.tolist())
+    # beside a frame the last pixels were taken for mixed ones
+    near = np.clip(view.figure, np.subtract(view.sheet, mixed := -(-max(lines.size) // 512)),
+                   np.add(view.sheet, mixed)).clip(0, [*lines.size] * 2)
+    return tuple(np.where(box == view.sheet, near, box).tolist())
 
 
 def page_colours(

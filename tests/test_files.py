@@ -102,6 +102,45 @@ def test_a_large_sheet_and_margins_cost_little(tight):
     assert error(crop_of(blind)) > 2 * max(errors.values()), "the whole sheet is good enough: framing is not needed"
 
 
+def test_gutters_and_double_frames_cost_little(tight):
+    "As good as the page alone; a network that sees the gutter errs four times as much."
+    errors = {
+        "a gutter": error(crop_of(colorize(on_sheet(LINE, (280, 240), (40, 0), "black"), COLOUR), (40, 0))),
+        "a shade": error(crop_of(colorize(shaded(60, 0), COLOUR), (60, 0))),
+        "a reference with a gutter": error(colorize(LINE, on_sheet(COLOUR, (320, 240), (80, 0), "black"))),
+        "a double frame": error(crop_of(colorize(twice_framed(LINE, 4, 30, 4), COLOUR), (38, 38)))}
+    assert max(errors.values()) < 1.33 * tight + 2, (tight, errors)
+
+
+def test_a_figure_that_the_border_cuts_is_seen_to_go_on(monkeypatch):
+    "At the left, at the right, above; as high as its sheet, a head that touches it and a horizon stay as they are."
+    from refcolor.framing import View
+    places = [(-100, 120), (340, 120), (120, -90)]
+    def errors():
+        for at in places:
+            page, truth = on_sheet(LINE, at=at), on_sheet(COLOUR, at=at)
+            painted = (pixels(page).min(2) > 200) & (pixels(truth).min(2) < 240)
+            yield apart(colorize(page, COLOUR), truth)[painted].mean()
+    good = list(errors())
+    monkeypatch.setattr("refcolor.framing.BORDER", 0)
+    assert all(2 * ours < blind for ours, blind in zip(good, errors(), strict=True)), good
+    monkeypatch.undo()
+    scene, hair = Image.new("L", (300, 300), 255), LINE.convert("L")
+    ImageDraw.Draw(scene).polygon([(-9, 100), (150, 20), (320, 90), (320, 250), (-9, 240)], outline=0, width=3)
+    ImageDraw.Draw(hair).line((0, 90, 80, 60), 0, 3)
+    for whole in (scene, hair, LINE.convert("L")): assert View.of(whole, 64).figure == (0, 0, *whole.size)
+
+
+def test_colours_go_on_to_a_frame():
+    "To the last row above it, at any size; the frame stays as it is."
+    for size in (240, 1100):
+        width = round(3 * size / 240)
+        framed = with_frame(figure(size=size), width=width)
+        result = pixels(colorize(framed, COLOUR))[size // 2 + size * 2 // 5:, size // 3:size * 2 // 3]
+        paper = pixels(framed)[-len(result):, size // 3:size * 2 // 3].min(2) > 250
+        assert paper.any() and not (result[paper].min(1) > 200).any()
+
+
 def test_the_sheet_keeps_its_size_its_ink_and_its_white():
     sheet = with_frame(on_sheet(LINE, (700, 500), (300, 200)), "ltr", 8)
     sheet.putpixel((100, 100), (0, 0, 0))
@@ -180,6 +219,18 @@ def test_a_hint_means_the_picture_as_drawn():
 FIGURE = (150, 145, 331, 359)      # of LINE at (120, 120)
 
 
+def shaded(width, least):
+    "A page that bends down into the gutter of its book."
+    light = np.clip(least + (1 - least) * np.arange(240 + width) / width, 0, 1)[None, :, None]
+    return Image.fromarray(np.uint8(pixels(on_sheet(LINE, (240 + width, 240), (width, 0))) * light))
+
+
+def twice_framed(picture, outer, gap, inner):
+    (w, h), n = picture.size, outer + gap
+    framed = with_frame(on_sheet(picture, (w + 2 * inner, h + 2 * inner), (inner, inner)), width=inner)
+    return with_frame(on_sheet(framed, (framed.width + 2 * n, framed.height + 2 * n), (n, n)), width=outer)
+
+
 @pytest.mark.parametrize("picture, figure, sheet", [
     (on_sheet(LINE), FIGURE, (0, 0, 480, 480)),
     (on_sheet(COLOUR), FIGURE, (0, 0, 480, 480)),
@@ -204,7 +255,16 @@ FIGURE = (150, 145, 331, 359)      # of LINE at (120, 120)
     (with_frame(LINE, "b", 3, "grey").crop((0, 0, 240, 240)), (0, 0, 240, 237), (0, 0, 240, 237)),
     (Image.new("RGB", (50, 70), "red"), (0, 0, 50, 70), (0, 0, 50, 70)),
     (Image.linear_gradient("L").convert("RGB"), (0, 0, 256, 256), (0, 0, 256, 256)),
-], ids=range(23))
+    (on_sheet(LINE, (320, 240), (80, 0), "black"), (80, 0, 320, 240), (80, 0, 320, 240)),                            # a gutter
+    (on_sheet(COLOUR, (264, 240), (0, 0), "black"), (0, 0, 240, 240), (0, 0, 240, 240)),
+    (on_sheet(on_sheet(LINE), (480, 560), (0, 80), "black"), tuple(np.add(FIGURE, (0, 80, 0, 80))), (0, 80, 480, 560)),
+    (shaded(60, 0), (60, 0, 300, 240), (60, 0, 300, 240)), (shaded(60, .3), (60, 0, 300, 240), (60, 0, 300, 240)),
+    (twice_framed(LINE, 4, 30, 4), (38, 38, 278, 278), (38, 38, 278, 278)),
+    (twice_framed(LINE, 25, 6, 2), (33, 33, 273, 273), (33, 33, 273, 273)),
+    (read_picture(encoded(twice_framed(COLOUR, 8, 12, 4), "JPEG", quality=60)), (24, 24, 264, 264), (24, 24, 264, 264)),
+    (on_sheet(twice_framed(LINE, 4, 30, 4), (396, 376), (40, 30)), (78, 68, 318, 308), (78, 68, 318, 308)),
+    (twice_framed(on_sheet(LINE), 4, 30, 4).rotate(.7, Image.Resampling.BICUBIC, fillcolor="white"), tuple(np.add(FIGURE, 38)), (41, 41, 515, 515)),
+], ids=range(33))
 def test_what_is_drawn_is_found(picture, figure, sheet):
     found, paper = drawn_in(picture)
     size = max(figure[2] - figure[0], figure[3] - figure[1])
@@ -694,7 +754,9 @@ def test_two_figures_are_said():
     ImageDraw.Draw(mark).ellipse((260, 20, 400, 90), outline="black", width=3)
     above = on_sheet(LINE, (240, 520), (0, 280))
     above.paste(LINE, (0, 0))
-    assert not notes(mark) and not notes(LINE) and not notes(with_frame(on_sheet(LINE), width=5)) and not notes(above)
+    assert len(said := notes(above)) == 1 and "two figures" in said[0]
+    assert not notes(mark) and not notes(LINE) and not notes(with_frame(on_sheet(LINE), width=5))
+    assert not notes(on_sheet(LINE, (140, 240), (-100, 0))), "a head above shoulders is one figure"
 
 
 def test_drawings_of_one_figure_are_none_of_two():
