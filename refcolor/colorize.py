@@ -201,7 +201,7 @@ def lines_of(
     picture = (read_sketch if clean and not extract else read_picture)(sketch, "sketch")
     lines = extract_lines(picture) if extract else ink_of(picture, clean)
     low, high = lines.getextrema()
-    if low > 200 or high < 128 or nothing_in(picture): raise no_drawing(picture)
+    if low > 200 or high < 128 or not clean and nothing_in(picture): raise no_drawing(picture)
     small = lines.copy()
     small.thumbnail((512, 512), Image.Resampling.BOX)
     steps = ImageChops.subtract(*(small.filter(f(3)) for f in (ImageFilter.MaxFilter,

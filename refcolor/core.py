@@ -365,6 +365,7 @@ _WAITING = []    # lists of lines, the innermost last
 
 def say(text: str):
     "Tell the person: on standard error, so that standard output stays clean for `--json`."
+    text = text.encode(errors="backslashreplace").decode()        # a file's name may be no text
     if _WAITING: _WAITING[-1].append(text)
     else: print(text, file=sys.stderr, flush=True)
 
