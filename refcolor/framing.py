@@ -37,8 +37,9 @@ BORDER = 0.2     # … and where the sheet's border cuts it off: this halves the
 
 def _cut_off(drawing: Image.Image, figure: tuple, sheet: tuple) -> tuple:   # four truth values
     "Where the sheet's border cuts the figure off: there its lines are far apart."
-    ink = np.asarray(drawing.crop(figure)) < 128
-    edges = ink[:, 0], ink[0], ink[:, -1]
+    x0, y0, x1, y1 = figure
+    edges = (x0, y0, x0 + 1, y1), (x0, y0, x1, y0 + 1), (x1 - 1, y0, x1, y1)
+    edges = [np.asarray(drawing.crop(edge)).ravel() < 128 for edge in edges]
     left, top, right = (k == whole and np.ptp(np.flatnonzero(edge)) > 0.3 * len(edge)
                         if edge.any() else False
                         for k, whole, edge in zip(figure, (0, 0, drawing.width), edges))
@@ -50,8 +51,9 @@ def _uncovered(drawing: Image.Image, figure: tuple, sheet: tuple) -> tuple:
     "The figure, going on where a frame or the sheet's border ends it, and the box that this shows."
     length = max(figure[2] - figure[0], figure[3] - figure[1])
     hidden = [a == b != whole for a, b, whole in zip(figure, sheet, (0, 0, *drawing.size))]
+    cut_off = _cut_off(drawing, figure, sheet)
     def grown(box, *shares):     # at the hidden sides; where it is cut off
-        more = zip(box, (-1, -1, 1, 1), hidden, _cut_off(drawing, figure, sheet))
+        more = zip(box, (-1, -1, 1, 1), hidden, cut_off)
         return tuple(v + s * round(length * np.dot((h, c), shares)) for v, s, h, c in more)
     clear, box = grown(figure, -BEYOND / 3, 0), grown(figure, BEYOND, BORDER)  # some frame is left
     left, top, right, bottom = (abs(a - b) for a, b in zip(clear, box))
