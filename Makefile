@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test lab app docs export notebooks readme publish clean
+.PHONY: help install demo test test-gpu lab app docs export notebooks readme publish clean
 
 help:           ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 # The constraints keep a CPU build of torch where pip finds one. Elsewhere on Linux the same pin is the CUDA build, of
 # several GB: TORCH_INDEX=URL takes torch and torchvision from another index, such as that of the CPU builds which
@@ -29,16 +29,16 @@ demo: install   ## train TINY on avatars, evaluate on unseen pairs, draw the pic
 test: install   ## run every notebook cell and every test
 	$(BIN)/python -m pytest -q --nbval --durations=15 nbs/ tests/
 
+test-gpu: install  ## run the checks that need a CUDA device; elsewhere each is skipped, and says why
+	$(BIN)/python -m pytest -q -rs -m gpu --durations=15 tests/
+
 lab: install    ## open the course in JupyterLab
 	$(BIN)/jupyter lab nbs/
 
-# the page on this machine only, behind a token; it serves no file, and one kernel for each visitor
-app: install    ## serve the attention explorer as a page; APP="--no-browser --port=8000" for other options
-	$(BIN)/voila nbs/app/page.ipynb --Voila.ip=127.0.0.1 --Voila.auto_token=True \
-		--VoilaConfiguration.file_allowlist='^$$' \
-		--VoilaConfiguration.extension_denylist=jupyterlab-jupytext $(APP)
+app: install    ## serve the page: colour a drawing, and see why; APP="--no-browser --port=8000" for other options
+	$(BIN)/refcolor app $(APP)
 
-docs: install   ## build the documentation site: _site/
+docs: install   ## build the documentation site, with its live page where there is npm: _site/
 	$(BIN)/mkdocs build --strict
 
 # the notebooks' numbers depend on the packaged weights: new ones only on purpose, with WEIGHTS=--weights

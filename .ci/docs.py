@@ -84,7 +84,9 @@ def on_config(config):
 
 MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$(?![\s$])([^$\n]*?[^$\s\\])\$", re.S)
 WIDGET = "application/vnd.jupyter.widget-view+json"
-LIVE = '<p class="live">This can be moved: open the lesson in JupyterLab (<code>make lab</code>). Above is how it starts.</p>'
+LIVE = '<p class="live">This can be moved: open the lesson in JupyterLab (<code>make lab</code>).</p>'
+TWINS = {"draw_warp": "warp", "draw_search": "temperature"}    # what a widget calls -> its live twin, nbs/try/*.js
+TWIN = '<div class="twin" data-twin="{0}"></div><script type="module" src="../try/{0}.js"></script>'
 
 
 def mathml(text: str) -> str:
@@ -140,7 +142,9 @@ def readable(path: Path) -> tuple:    # of a notebook, {cell id: words}
         shown[c.id] = said
         for o in c.get("outputs", ()):
             data = o.get("data", {})
-            if WIDGET in data: o.data = {"text/html": LIVE}
+            if WIDGET in data:
+                twin = TWINS.get((re.search(r"explore\((\w+)", c.source) or "  ")[1])
+                o.data = {"text/html": TWIN.format(twin) if twin else LIVE}
             elif "text/markdown" in data: data["text/markdown"] = mathml(data["text/markdown"])
     return nb, shown
 
@@ -162,9 +166,10 @@ def on_pre_page(page, config, files):
 
 def on_page_content(content, page, config, files):
     "Fold cells, describe pictures, let tables scroll; the page offers the notebook itself for download."
-    tables = re.sub(r"<table.*?</table>", r'<div class="table">\g<0></div>', content, flags=re.S)
+    # between a number and what follows its ± no line ends
+    tables = re.sub(r"<table.*?</table>", lambda t: f'<div class="table">{t[0].replace(" ± ", "&nbsp;±&nbsp;")}</div>', content, flags=re.S)
     if not page.file.src_uri.endswith(".ipynb"): return tables
-    path, content = NBS / page.file.src_uri, tables
+    path, content = NBS / page.file.src_uri, re.sub(r'<img [^>]*width="\d+"[^>]*>', r'<div class="shot">\g<0></div>', tables)
     page.file.abs_src_path = str(path)
     content = re.sub(r"<script[^>]*>(?:(?!</script>).)*mermaid.*?</script>", "", content, flags=re.S)
     head, *parts = re.split(r'(?=<div[^>]*class="jp-Cell )', content)
@@ -186,6 +191,7 @@ def on_post_page(output, page, config):
 
     def link(match):
         target = posixpath.normpath(posixpath.join(here, match[1]))
-        return f'href="{up}{target}/{match[2]}"' if (NBS / f"{target}.ipynb").exists() else match[0]
+        there = any((NBS / f"{target}.{kind}").exists() for kind in ("ipynb", "md"))
+        return f'href="{up}{target}/{match[2]}"' if there else match[0]
 
-    return re.sub(r'href="([\w./]+)\.ipynb((?:#[^"]*)?)"', link, output)
+    return re.sub(r'href="([\w./]+)\.(?:ipynb|md)((?:#[^"]*)?)"', link, output)

@@ -17,7 +17,7 @@ def readme() -> str:
     config.TagRemovePreprocessor.enabled = True
     config.MarkdownExporter.preprocessors = ["nbconvert.preprocessors.TagRemovePreprocessor"]
     text, _ = MarkdownExporter(config=config).from_filename(str(ROOT / "nbs" / "index.ipynb"))
-    text = re.sub(r"\]\((images/|results/|[\w/]+\.ipynb)", r"](nbs/\1", text)
+    text = re.sub(r"\]\((images/|results/|[\w/]+\.(?:ipynb|md))", r"](nbs/\1", text)
     text = text.replace('src="images/', 'src="nbs/images/')
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

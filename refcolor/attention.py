@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .colorize import cell_at, hint_mask
 from .core import UserError, needs
 from .encoder import gather_levels
 from .generator import Generator
+from .hints import cell_at, hint_mask
 from .scft import SCFT
 from .show import to_image
 
@@ -125,20 +125,22 @@ def look(
         raise UserError(f"explorer: the fusion {generator.config.fusion!r} has no attention to see")
     p, levels = generator.config.positions, generator.config.used_levels
     if ablation == "blank reference": reference = torch.ones_like(reference)
-    maps = generator.sketch_encoder(sketch)
+    device = next(generator.parameters()).device
+    maps = generator.sketch_encoder(sketch.to(device))
     v_s = gather_levels(maps, levels, p)
-    v_r = gather_levels(generator.reference_encoder(reference), levels, p)
+    v_r = gather_levels(generator.reference_encoder(reference.to(device)), levels, p)
     order = torch.arange(p * p)
     if ablation == "permuted positions":
         order = torch.randperm(p * p, generator=torch.Generator().manual_seed(0))
-    mask = hint_mask(hints, sketch, [reference], p)[:, order] if hints else None
+    mask = hint_mask(hints, sketch, [reference], p)[:, order].to(device) if hints else None
     v_r, reference = v_r[:, order], move_cells(reference, order)
     _, logits = generator.fusion(v_s, v_r, True, mask)
     alpha = (logits / temperature).softmax(-1) * (ablation != "fusion off")
     c = v_s + alpha @ generator.fusion.w_v(v_r)                                     # Eq. 4 and 5
     c = generator.narrow(rearrange(c, "b (h w) d -> b d h w", h=p))
     fake = generator.decoder(torch.cat([generator.blocks(c), c], 1), maps)
-    return Look(sketch[0], reference[0], fake[0], logits[0], alpha[0], order)
+    seen = sketch[0], reference[0], fake[0], logits[0], alpha[0], order
+    return Look(*(x.cpu() for x in seen))
 
 # %% ../nbs/15_attention.ipynb #ecf6ad85
 def attention_figure(

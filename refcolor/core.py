@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'NeedsExtra', 'needs',
            'needs_operator_stubs', 'ModelConfig', 'DataConfig', 'TrainConfig', 'Preset', 'with_recipe',
-           'preset_to_dict', 'preset_from_dict', 'uniform', 'processes', 'code_digest', 'sync', 'write_atomically',
-           'processor', 'device_name', 'save_result', 'load_result', 'say', 'said_at_the_end', 'counted',
-           'check_device', 'check_image']
+           'preset_to_dict', 'preset_from_dict', 'uniform', 'processes', 'best_device', 'code_digest', 'sync',
+           'write_atomically', 'processor', 'device_name', 'save_result', 'load_result', 'say', 'said_at_the_end',
+           'counted', 'check_device', 'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -40,6 +40,9 @@ class UserError(Exception):
     def __init__(self, text: str = "", result: dict | None = None):   # what --json prints anyway
         super().__init__(text)
         self.result = result
+
+    def _render_traceback_(self) -> list:   # what IPython shows in a notebook: one line, too
+        return [f"{type(self).__name__}: {self}"]
 
 # %% ../nbs/engine/core.ipynb #2a43e575
 class NeedsExtra(UserError, ModuleNotFoundError):
@@ -221,10 +224,19 @@ def processes(
         raise UserError("accelerate was asked for several processes and started one; "
                         "without GPUs it needs: accelerate launch --multi_gpu --num_processes …")
     with needs("train"): from accelerate import PartialState
-    state = PartialState(cpu=cpu or not torch.accelerator.is_available())
+    cpu = cpu or env.get("ACCELERATE_TORCH_DEVICE") == "cpu" or not torch.accelerator.is_available()
+    state = PartialState(cpu=cpu)
     # a thread of gloo that lets go of a tensor when Python has ended aborts the process
     if state.num_processes > 1: atexit.register(state.destroy_process_group)
     return state
+
+
+def best_device() -> torch.device:
+    "Where this process computes unless told otherwise: its accelerator, if there is one."
+    state = processes()
+    if state.num_processes > 1: return state.device      # that of the launcher's backend
+    # the state keeps the device of the first learner: a later one may ask for another
+    return torch.device(os.environ.get("ACCELERATE_TORCH_DEVICE") or state.default_device)
 
 # %% ../nbs/engine/core.ipynb #0ef40615
 @lru_cache         # the code that runs is that of the import, whatever is edited since
@@ -276,6 +288,7 @@ def _is_silent(node) -> bool:
 # %% ../nbs/engine/core.ipynb #c3bfbadf
 def sync(path: Path):
     "Bring a file, or the names in a folder, to the disk: a later rename then cannot overtake it."
+    if sys.platform == "win32": return     # Windows opens no folder, and syncs what is open to write
     handle = os.open(path, os.O_RDONLY)
     try: os.fsync(handle)
     except OSError:                     # some network file systems cannot sync a folder

@@ -159,7 +159,8 @@ class FeatureExtractor:
     ) -> Tensor:            # features (b, dims), on the CPU
         "Compute features, a few images at a time; raises ValueError for other shapes and ranges."
         check_image(images, name="images")
-        few = 4 if self.device == "cpu" else 64     # a CPU is faster where a few stay in its cache
+        on_cpu = torch.device(self.device).type == "cpu"
+        few = 4 if on_cpu else 64                   # a CPU is faster where a few stay in its cache
         parts = [self.network(part.float().to(self.device)).cpu() for part in images.split(few)]
         return torch.cat(parts)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import repeat
 from PIL import Image, ImageChops
 from torch import Tensor
 
@@ -40,9 +41,9 @@ def flow(
     free = paper[None].float()
     share = free / with_neighbours(free).clamp(min=1)
     moving = state * free
-    for _ in range(steps): moving = with_neighbours(moving) * share
-    rest = with_neighbours(moving) + 1e-3 * state if onto_ink else state
-    return moving + rest * (1 - free)
+    for _ in range(steps): moving = with_neighbours(moving).mul_(share)
+    rest = with_neighbours(moving).add_(1e-3 * state) if onto_ink else state
+    return torch.where(paper, moving, rest)
 
 # %% ../nbs/app/flats.ipynb #474ee6e6
 def _paper_pyramid(lines: Image.Image, coarsest: int) -> list:
@@ -58,11 +59,10 @@ def _paper_pyramid(lines: Image.Image, coarsest: int) -> list:
 def _double(state: Tensor, paper: Tensor, steps: int, last: bool):
     "Double the size: (first row, rows of the new state), strip by strip."
     h, w = paper.shape
-    rows = max(16, 2 ** 18 // w // 2 * 2)
+    rows = max(16, 2 ** 15 // w // 2 * 2)        # a strip stays in the processor's cache
     for top in range(0, h, rows):
         a, b = max(0, top // 2 - steps) * 2, min(h, top + rows + steps + 1)
-        s = state[:, a // 2:(b + 1) // 2].repeat_interleave(2, 1)[:, :b - a]
-        s = s.repeat_interleave(2, 2)[:, :, :w]
+        s = repeat(state[:, a // 2:(b + 1) // 2], "c h w -> c (h 2) (w 2)")[:, :b - a, :w]
         # on ink, and in mixed pixels, trust is small: it gives way to any neighbour that knows
         s = torch.where(paper[a:b], s, s * (0.01 / s[3:]).clamp(max=1))
         yield top, flow(s, paper[a:b], steps, last)[:, top - a:top - a + rows]

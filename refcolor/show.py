@@ -12,6 +12,7 @@ import io
 import os
 import sys
 import time
+from types import FunctionType
 
 import numpy as np
 import torch
@@ -144,9 +145,12 @@ class Verdict(str):
         return f'<span style="color: {colour}">{html.escape(self)}</span>'
 
 
+class _WrongType(Exception): pass
+
+
 def exercise(
     answer,         # `...` while there is none; a function that is not written raises NotImplementedError
-    kind=object,    # the type it should have, or a tuple of them
+    kind=object,    # its type, or a tuple of them; of a function: of what it returns
 ):                  # decorates check(answer), which asserts properties; shows and gives the verdict
     "Judge a student's answer without giving the right one away, and without an error."
     def judged(check) -> Verdict:
@@ -158,12 +162,15 @@ def exercise(
 
 def _judge(check, answer, kind) -> str:
     if answer is ...: return "not answered yet"
-    if not isinstance(answer, kind):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        wanted = " or ".join(k.__name__ for k in kinds)
-        return f"expected {wanted}, got {type(answer).__name__}"
-    try: check(answer)
+    def typed(value, says="got"):
+        if isinstance(value, np.generic): value = value.item()
+        if isinstance(value, kind): return value
+        wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise _WrongType(f"expected {wanted}, {says} {type(value).__name__}")
+    def returning(*args, **named): return typed(answer(*args, **named), "it returns")
+    try: check(returning if isinstance(answer, FunctionType) else typed(answer))
     except NotImplementedError: return "not answered yet"
+    except _WrongType as e: return str(e)
     except AssertionError as e:                     # a message of several lines shows both sides
         return "not yet" if "\n" in str(e) or not str(e) else f"not yet: {e}"
     except Exception as e: return f"not yet: it raises {type(e).__name__}: {e}".split("\n")[0]

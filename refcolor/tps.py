@@ -91,10 +91,11 @@ def bending_energy(
 # %% ../nbs/03_tps.ipynb #64d996c2
 def pixel_centres(
     h: int, w: int,  # size of the picture in pixels
+    device: torch.device | None = None,
 ) -> Tensor:         # (h, w, 2)
     "Return the (x, y) of each pixel's centre in [-1, 1], with `align_corners=False`."
     if h < 1 or w < 1: raise ValueError(f"h and w: expected at least one pixel, got {h} and {w}")
-    y, x = (torch.arange(n) * 2 + 1 for n in (h, w))
+    y, x = (torch.arange(n, device=device) * 2 + 1 for n in (h, w))
     return torch.stack(torch.meshgrid(x / w - 1, y / h - 1, indexing="xy"), -1)
 
 
@@ -166,7 +167,8 @@ def nearest_read(
     points: Tensor,  # positions in the target (b, m, 2), (x, y) in [-1, 1]
 ) -> tuple:          # index of a reference position, row by row (b, m); how far off, pixels (b, m)
     "Find the reference position that was read nearest to each target point, inside the picture."
-    pixels = grid.new_tensor([grid.shape[2], grid.shape[1]]) / 2          # per unit of [-1, 1]
+    h, w = grid.shape[1:3]      # numbers that came from the processor would be waited for
+    pixels = torch.stack([grid.new_full((), n / 2) for n in (w, h)])      # per unit of [-1, 1]
     read = grid.flatten(1, 2)
     distance = torch.cdist(points * pixels, read * pixels,
                            compute_mode="donot_use_mm_for_euclid_dist")   # (b, m, h·w)

@@ -10,10 +10,10 @@ __all__ = ['batch_index', 'faded_lambdas', 'learning_rates', 'batch_parts', 'Tra
 import contextlib
 import copy
 import json
-import os
 import shutil
 import time
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +22,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import Triple, make_triple
-from .core import (Preset, UserError, counted, needs, preset_to_dict, processes,
-                           say)
+from .core import (Preset, UserError, best_device, counted, needs, preset_to_dict,
+                           processes, say)
 from .discriminator import PatchGAN
 from .engine.callbacks import (Checkpoints, Log, Snapshots, be_deaf, deaf_children,
                                        stop_signals)
-from .engine.checkpoints import (check_record, checkpoints, read_checkpoint, replace_link,
-                                         restore_optimizer, resumes_from, save_checkpoint,
-                                         write_record)
+from .engine.checkpoints import (check_record, checkpoints, disk_errors, last_good,
+                                         read_checkpoint, replace_link, restore_optimizer,
+                                         resumes_from, save_checkpoint, write_record)
+from .engine.devices import check_precision, step_in_memory, workers_for
 from .engine.features import feature_network
 from .generator import Generator
 from .losses import gan_loss, generator_losses, gradient_norm, lambdas, total_loss
@@ -47,8 +48,12 @@ def batch_index(
 ) -> list:       # of `batch` ints
     "Which images a step sees: each once per epoch, in an order drawn from (seed, epoch)."
     places = range(step * batch, (step + 1) * batch)
-    orders = {e: np.random.default_rng([seed, e]).permutation(n) for e in {p // n for p in places}}
-    return [int(orders[p // n][p % n]) for p in places]
+    return [int(_order(n, p // n, seed)[p % n]) for p in places]
+
+
+@lru_cache(maxsize=2)      # a batch may lie in two epochs; drawing a million numbers takes 20 ms
+def _order(n: int, epoch: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 def faded_lambdas(
@@ -165,29 +170,30 @@ class Learner:
                  out: Path | None = None,  # folder of the run; None: nothing is written
                  seed: int = 0,
                  held_out=None,        # (sketch, reference, truth), each (b, c, h, w), to look at
-                 device: str | None = None,   # None: what accelerate finds for this process
+                 device: str | None = None,   # None: what `best_device` finds for this process
                  precision: str = "fp32",     # or "bf16": autocast
                  source: dict | None = None,  # of the data: config.json says it, a resume compares
                  accumulate: int = 1,  # pieces of a process's share of the batch
-                 workers: int = 0,     # processes that prepare batches; 0: this one does
+                 workers: int | None = None,  # that prepare batches; None: of `workers_for`
                  save_every: int = 500,       # steps between checkpoints
                  correspondence_loss=triplet_loss,  # L_tr: (logits, grid, margin) -> ()
                 ):
         if preset.train.batch > len(dataset):
             raise too_large(preset.train.batch, len(dataset))
-        if precision not in ("fp32", "bf16"):
-            raise UserError(f"unknown precision {precision!r}: use fp32 or bf16")
         self.processes = processes(str(device) == "cpu")
-        self.device = torch.device(device or self.processes.device)
+        self.device = torch.device(device or best_device())
+        check_precision(precision, self.device)
         self.phi = feature_network(preset.train.features).to(self.device)
         self.preset = preset
         self.out, self.seed, self.held_out = out and Path(out), seed, held_out
-        self.precision, self.source, self.workers = precision, source or {}, workers
+        self.precision, self.source = precision, source or {}
+        self.workers = workers_for(self.device) if workers is None else workers
         self.correspondence_loss = correspondence_loss
         share = self.processes.process_index, self.processes.num_processes, accumulate
         batch_parts(range(preset.train.batch), *share)             # an error now, not at step 0
         self.batches = TrainingBatches(dataset, self.preset, seed, *share)
-        self.steps_done, self.seconds, self.log_every = 0, 0., 25
+        self.steps_done, self.seconds, self.log_every, self.unread = 0, 0., 25, []
+        self.looks_always = self.device.type == "cpu"     # elsewhere the processor would have to wait
         self.callbacks = [Log(), Snapshots(), Checkpoints(save_every)] if out else []
         torch.manual_seed(seed)                                    # the same in every process
         model, t = self.preset.model, self.preset.train
@@ -200,8 +206,10 @@ class Learner:
         self.opt_g = torch.optim.Adam(self.generator.parameters(), t.lr_g, t.betas, fused=fused)
         self.opt_d = torch.optim.Adam(self.discriminator.parameters(), t.lr_d, t.betas, fused=fused)
 
-    def step(self, measure: bool = False, parts: list | None = None) -> dict:
-        "One step of D and one of G on batch `steps_done`; `measure` adds the gradient norms."
+    def step(self, measure: bool = False, parts: list | None = None, look: bool = True) -> dict:
+        """One step of D and one of G on batch `steps_done`; `measure` adds the gradient norms.
+
+        Without `look` the values stay on the device, and nothing waits for them."""
         parts = [part.to(self.device) for part in parts or self.batches[self.steps_done]]
         rates = learning_rates(self.preset.train, self.steps_done)
         for optimizer, rate in zip((self.opt_g, self.opt_d), rates):
@@ -209,8 +217,8 @@ class Learner:
         with torch.set_grad_enabled(len(parts) == 1): outputs = [self.paint(part) for part in parts]
         log = self.discriminator_step(parts, [fake for fake, _ in outputs])
         log |= self.generator_step(parts, outputs if len(parts) == 1 else None, measure)
-        log = self.over_processes(log)
-        self.check(log)
+        self.unread.append((self.steps_done, list(log), self.over_processes(log)))
+        log = self.look() if look else {}
         self.update_average()
         self.steps_done += 1
         return log
@@ -274,20 +282,26 @@ class Learner:
         optimizer.step()
         return norm
 
-    def over_processes(self, log: dict) -> dict:
-        "Mean over the processes, as floats."
+    def over_processes(self, log: dict) -> Tensor:
+        "Mean of each value over the processes."
         values = torch.stack([v.float() for v in log.values()])
-        if self.processes.num_processes > 1: values = reduce(values, "mean")
-        return dict(zip(log, values.tolist()))
+        return reduce(values, "mean") if self.processes.num_processes > 1 else values
 
-    def check(self, log: dict):
+    def look(self) -> dict:
+        "The last step's values as floats; raises `Diverged` for the first bad one since last time."
+        log, unread, self.unread = {}, self.unread, []
+        for step, names, values in unread:
+            self.check(log := dict(zip(names, values.tolist())), step)
+        return log
+
+    def check(self, log: dict, step: int):
         "Raise `Diverged` and name the first value that cannot be right."
         # a healthy loss stays below 1,000; a norm only has to be finite
         bad = [k for k, v in log.items() if not abs(v) < (1e6 if k.startswith("loss/") else np.inf)]
         # pictures of one colour have no gradient through tanh: they stay so
         if log.get("fake/std", 1) < 1e-4: bad.append("fake/std")
         if not bad: return
-        raise Diverged(f"step {self.steps_done}: {bad[0]} is {log[bad[0]]:g}; {self.last_good()}. "
+        raise Diverged(f"step {step}: {bad[0]} is {log[bad[0]]:g}; {last_good(self.out)}. "
                        "Try a lower learning rate")
 
     @torch.no_grad()
@@ -298,7 +312,8 @@ class Learner:
                              1 - decay)
 
     def save(self):
-        "Write a checkpoint of everything that the run needs to go on."
+        "Write a checkpoint of everything that the run needs to go on; raises `Diverged` first."
+        self.look()
         state = dict(seed=self.seed, seconds=self.seconds, steps=self.preset.train.steps)
         optimizers = dict(optimizer_g=self.opt_g, optimizer_d=self.opt_d)
         save_checkpoint(self.out, self.steps_done, self.networks, optimizers, self.preset, state)
@@ -325,12 +340,6 @@ class Learner:
         "What makes the run what it is: config.json keeps it, and a resume compares it."
         run = dict(preset=preset_to_dict(self.preset), seed=self.seed, precision=self.precision)
         return run | self.source
-
-    def last_good(self) -> str:
-        "Which checkpoint is safe, for an error message."
-        last = self.out / "last" if self.out else None
-        return (f"the last checkpoint, {os.readlink(last)}, is intact" if last and last.exists()
-                else "there is no checkpoint yet")
 
     def begin(self, resume: bool | str):
         "Make or check the folder of the run; every process looks before one of them writes."
@@ -364,24 +373,29 @@ class Learner:
         "Train until `preset.train.steps` steps are done in all; `resume` may name a checkpoint."
         if self.out: self.begin(resume)
         steps, start, stop = self.preset.train.steps, time.perf_counter(), False
+        begun, line = self.seconds, self.steps_done
         if self.steps_done >= steps: return self
         callbacks = self.callbacks if self.processes.is_main_process else []
         for callback in callbacks: callback.before_fit(self)
         # closed at once: a worker left behind by an error would not hear that Python ends
-        with (stop_signals() as heard, self.disk_errors(),
+        with (stop_signals() as heard, disk_errors(self),
               contextlib.closing(self.loader()) as batches):
             for parts in batches:
                 measure = self.steps_done % self.log_every == 0 or self.steps_done + 1 == steps
-                log = self.step(measure, parts)
-                seconds = time.perf_counter() - start
-                self.seconds += seconds
-                log |= {"seconds_per_step": seconds,
-                        "images_per_second": self.preset.train.batch / seconds}
+                look = measure or self.looks_always
+                log = step_in_memory(self, measure, parts, look)
+                self.seconds += time.perf_counter() - start
+                if measure:
+                    seconds = (self.seconds - begun) / (self.steps_done - line)
+                    log |= {"seconds_per_step": seconds,
+                            "images_per_second": self.preset.train.batch / seconds}
+                    begun, line = self.seconds, self.steps_done
                 for callback in callbacks:
                     if measure: callback.after_measured_step(self, log)
                     callback.after_step(self, log)
                 start = time.perf_counter()
-                if stop := self.anyone(bool(heard)): break
+                if stop := self.anyone(bool(heard), look): break
+            self.look()
             for callback in callbacks: callback.after_fit(self)
         self.processes.wait_for_everyone()
         if stop and self.steps_done < steps:
@@ -389,18 +403,10 @@ class Learner:
                               "to go on, run the same command (train: with --resume)")
         return self
 
-    def anyone(self, here: bool) -> bool:
+    def anyone(self, here: bool, look: bool = True) -> bool:   # False: not now, it makes one wait
         "Whether this is so in any process."
         if self.processes.num_processes == 1: return here
-        return bool(reduce(torch.tensor(float(here), device=self.device), "sum") > 0)
-
-    @contextlib.contextmanager
-    def disk_errors(self):
-        "Say in one line what a callback could not write, and what is safe."
-        try: yield
-        except OSError as e:
-            raise UserError(f"{self.out}: {e.strerror or e}, after step {self.steps_done}; "
-                            f"{self.last_good()}. Make room there, then --resume") from None
+        return look and bool(reduce(torch.tensor(float(here), device=self.device), "sum") > 0)
 
 
 def _mean_of(logs: list) -> dict:

@@ -39,7 +39,7 @@ def correspondence(
         raise ValueError(f"n: {n} positions do not form a grid of the proportions {h}×{w}")
     seen = F.adaptive_avg_pool2d(grid.float().permute(0, 3, 1, 2), (rows, cols))
     seen = seen.permute(0, 2, 3, 1)                                # what each cell shows: b h w 2
-    centres = pixel_centres(rows, cols).to(grid.device).view(1, n, 2).expand(b, -1, -1)
+    centres = pixel_centres(rows, cols, grid.device).view(1, n, 2).expand(b, -1, -1)
     index, near = nearest_read(seen, centres)
     return Correspondence(index, near <= reach, (seen.abs() <= 1).all(-1).flatten(1))
 
@@ -66,6 +66,9 @@ def triplet_loss(
     return _masked_mean(_masked_mean(hinge, elsewhere), valid).mean()
 
 # %% ../nbs/09_triplet.ipynb #2aa90452
+_LABELS = 64     # of parts, at most
+
+
 def _part_cells(parts: Tensor, labels: Tensor, n: int, above: float) -> Tensor:
     "Which of n positions each part covers by more than a share: bool (b, p, n)."
     masks = (parts[:, None] == labels.view(1, -1, 1, 1)).float()
@@ -80,8 +83,9 @@ def part_loss(
     "−log of α on the same part, for cross pairs; raises `ValueError` if the shapes do not fit."
     if logits.ndim != 3 or not len(logits) == len(parts) == len(reference_parts):
         raise ValueError(f"logits: expected ({len(parts)}, n, m), got {tuple(logits.shape)}")
-    labels = parts.unique()
-    labels = labels[labels >= 2]
+    # an accelerator would have to stop and wait for the labels that there are
+    on_cpu = parts.device.type == "cpu"
+    labels = parts[parts >= 2].unique() if on_cpu else torch.arange(2, _LABELS, device=parts.device)
     here = _part_cells(parts, labels, logits.shape[1], 0.6)            # one part, and little else
     there = _part_cells(reference_parts, labels, logits.shape[2], 0.5)
     same = torch.einsum("bpn,bpm->bnm", here.float(), there.float()) > 0

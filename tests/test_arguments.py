@@ -136,7 +136,7 @@ def test_help_tells_a_default_only_where_there_is_one(name, place, capsys):
     assert not re.search(r"default:? *(None|True|False|\()", said), said
     for action in parser._actions:
         told = type(action.default) in (int, str, Path) and action.dest not in ("help", "version")
-        if told and not action.choices or action.dest in ("preset", "precision", "distance"):
+        if told and not action.choices or action.dest in ("preset", "distance"):
             assert f"(default: {action.default})" in " ".join(said.split()), action
     assert max(map(len, said.splitlines())) <= 100
 
@@ -155,7 +155,7 @@ def test_data_list_is_wrapped(monkeypatch, place, capsys):
 # ---- numbers
 
 NUMBERS = {"demo": ["--steps", "--n"], "train": ["--steps", "--batch", "--save-every", "--accumulate", "--seed", "--workers"], "evaluate": ["--n"],
-           "bench": ["--threads", "--repeats"], "reproduce": ["--seeds", "--steps"], "data show": ["--n"]}
+           "bench": ["--threads", "--repeats"], "app": ["--port"], "reproduce": ["--seeds", "--steps"], "data show": ["--n"]}
 NEEDS = {"train": ["--out", "run"], "reproduce": ["triplet"], "data show": ["avatars"], "export": ["--out", "x.onnx"], "data fetch": ["edges2shoes"],
          "data check": ["folder"], "colorize": ["--sketch", "line.png", "--reference", "line.png", "--out", "o.png"]}
 

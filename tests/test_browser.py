@@ -1,4 +1,4 @@
-"""The explorer in a real browser, in JupyterLab and as a page: what it shows is what the model says."""
+"""The explorer in a real browser, in JupyterLab: what it shows is what the model says. Its page is in test_page.py."""
 import base64
 import io
 import json
@@ -40,19 +40,20 @@ def must_run_in_ci(missing):
 def node(tmp_path):
     "Run JavaScript beside a copy of the page's script; give what it prints."
     must_run_in_ci("" if shutil.which("node") else "no node: apt-get install nodejs")
-    shutil.copy(ROOT / "refcolor/app/explorer.js", tmp_path / "explorer.mjs")
+    for name in ("explorer", "colour"): shutil.copy(ROOT / f"refcolor/app/{name}.js", tmp_path / f"{name}.mjs")
     return lambda *line: subprocess.run(["node", *line], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
 
-def test_the_script_and_the_style_are_clean(node):
+@pytest.mark.parametrize("name, module", [("explorer", "explorer"), ("colour", "page")])
+def test_the_script_and_the_style_are_clean(node, name, module):
     "It parses, talks to nobody, writes no markup and no log, and nothing in it is unused."
-    node("--check", "explorer.mjs")
-    script, style, python = ((ROOT / f"refcolor/app/explorer.{kind}").read_text() for kind in ("js", "css", "py"))
+    node("--check", f"{name}.mjs")
+    script, style, python = ((ROOT / "refcolor/app" / file).read_text() for file in (f"{name}.js", f"{name}.css", f"{module}.py"))
     assert max(map(len, (script + style).splitlines())) <= 100
     script = re.sub("(?<!:)//.*", "", script)                                # without comments
     for word in ("console.", "debugger", "fetch(", "import ", "XMLHttp", "eval(", "innerHTML", "var ", " == ", " != "):
         assert word not in script, word
-    assert re.findall(r"https?:[^\"]*", script + style) == ["http://www.w3.org/2000/svg"]
+    assert set(re.findall(r"https?:[^\"]*", script + style)) <= {"http://www.w3.org/2000/svg"}
     names = re.findall(r"^(?:export |async )*(?:function|const) (\w+)", script, re.M)
     assert len(names) == len(set(names)) > 30 and not [n for n in names if len(re.findall(rf"\b{n}\b", script)) < 2]
     classes = set(re.findall(r"\.(rc[\w-]*)", style))
@@ -75,6 +76,39 @@ def test_the_scripts_numbers_are_pythons(node):
     assert [tuple(pair) for pair in found["strongest"]] == strongest(alpha[0], 3) == [(3, 0.5), (5, 0.5), (0, 0.)]
 
 
+def test_the_page_mixes_ink_and_colours_as_pillow_does(node):
+    "Flat and soft, in a box and nowhere else."
+    from PIL import ImageChops
+    rng = np.random.default_rng(0)
+    ink, soft = rng.integers(0, 256, (8, 6), np.uint8), rng.integers(0, 256, (8, 6, 3), np.uint8)
+    labels, regions = rng.integers(0, 4, (8, 6)) * 70_000, {0: None, 70_000: (10, 200, 30), 140_000: (255, 0, 1), 210_000: None}
+    opaque = lambda x: np.dstack([x, np.full((8, 6, 1), 255)]).ravel().tolist()                              # noqa: E731
+    packed = np.stack([labels >> 16, labels >> 8 & 255, labels & 255], 2)
+    found = json.loads(node("--input-type=module", "-e", f"""
+        import {{ numbers, boxesOf, tableOf, compose }} from "./colour.mjs";
+        const pixels = (bytes) => new Uint32Array(Uint8Array.from(bytes).buffer);
+        const ink = pixels({opaque(np.dstack([ink] * 3))}), soft = pixels({opaque(soft)}), labels = numbers(pixels({opaque(packed)}));
+        const colours = Array(210001).fill(null);
+        for (const [k, rgb] of Object.entries({json.dumps(regions)})) colours[k] = rgb;
+        const draw = (parts, box) => {{ const out = new Uint32Array(8 * 6); compose(out, 6, {{ ink, ...parts }}, box); return [...new Uint8Array(out.buffer)]; }};
+        const whole = [0, 0, 5, 7], flat = {{ labels, table: tableOf(colours) }};
+        console.log(JSON.stringify({{ flat: draw(flat, whole), part: draw(flat, [1, 2, 4, 3]), soft: draw({{ soft }}, whole), ink: draw({{}}, whole),
+          boxes: [0, 70000, 140000, 210000].map((k) => boxesOf(labels, 6)[k]) }}));"""))
+    grey = Image.fromarray(ink).convert("RGB")
+    painted = np.array([regions[k] or (255,) * 3 for k in labels.ravel()], np.uint8).reshape(8, 6, 3)
+    for kind, under in (("flat", painted), ("soft", soft), ("ink", np.full((8, 6, 3), 255, np.uint8))):
+        mixed = np.asarray(ImageChops.multiply(Image.fromarray(under), grey))
+        assert np.array_equal(np.reshape(found[kind], (8, 6, 4))[..., :3], mixed), kind
+        if kind != "flat": continue
+        part = np.reshape(found["part"], (8, 6, 4)).copy()
+        assert np.array_equal(part[2:4, 1:5, :3], mixed[2:4, 1:5])
+        part[2:4, 1:5] = 0
+        assert not part.any()
+    for k, box in zip(regions, found["boxes"]):
+        y, x = np.nonzero(labels == k)
+        assert box == [x.min(), y.min(), x.max(), y.max()]
+
+
 @pytest.fixture(scope="module")
 def browser():
     try:
@@ -94,13 +128,6 @@ def model():
     from refcolor.app.explorer import app
     torch.set_num_threads(1)
     return app(ROOT / "nbs/results/aligned")
-
-
-@pytest.fixture(scope="module")
-def page_model():
-    "The same for the page, which takes the best weights that there are."
-    from refcolor.app.explorer import app
-    return app()
 
 
 WRONG, HAIR = 202, 54          # cells: sketch 6's hair where it comes out white, and reference 18's hair
@@ -382,244 +409,3 @@ def test_lab_at_800_pixels(notebook):
     point(page, "sketch", 141)
     check_width(page)
     shot(page, "lab-800")
-
-
-# --- the page of `make app` ----------------------------------------------------------------------------------------
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    "What `make app` starts, on a free port."
-    log, port = tmp_path_factory.mktemp("app") / "log", free_port()
-    line = subprocess.run(["make", "-n", "-o", "install", "app", f"APP=--no-browser --port={port}",
-                           f"BIN={Path(sys.executable).parent}"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    find = lambda text: (re.search(r"http://\S+token=\w+", text) or [None])[0]
-    process, url = serve(["bash", "-c", line], {"REFCOLOR_PROGRESS": "0"}, find, log)
-    yield url, port
-    stop(process)
-
-
-@pytest.fixture(scope="module")
-def open_page(browser, server):
-    "Open the page as a new visitor, with cookies of their own."
-    visitors = []
-    def visit(width=1280):
-        visitors.append(browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True))
-        page = visitors[-1].new_page()
-        page.goto(server[0], timeout=60_000)
-        page.locator(".rc-picture").first.wait_for(timeout=60_000)
-        settle(page, 0)
-        return page
-    yield visit
-    for context in visitors: context.close()
-
-
-@pytest.fixture(scope="module")
-def page(open_page): return open_page()
-
-
-def upload(page, role, name, data):
-    page.get_by_label(f"upload a {role}").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
-
-
-def encoded(image, format="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def drawing(size=(300, 200)):
-    "A house: lines on white paper."
-    from PIL import ImageDraw
-    image = Image.new("L", size, 255)
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((60, 80, 240, 190), outline=0, width=4)
-    draw.line((60, 80, 150, 15, 240, 80), fill=0, width=4)
-    return image
-
-
-def test_page_answers_within_its_time(page, page_model):
-    "A hover is answered in the page; a click on another reference comes back from the model."
-    seen = seen_by(page_model, 6, 18)
-    point(page, "sketch", 100)
-    check_row(read(page), seen, 100, truth=page_model.truth)
-    hover = page.evaluate("""() => { const area = document.querySelector(".rc-picture[data-panel=sketch]"), times = [];
-        const r = area.getBoundingClientRect();
-        for (let i = 0; i < 40; i++) {
-          const start = performance.now();
-          area.dispatchEvent(new PointerEvent("pointermove", { clientX: r.left + r.width * (i + 0.5) / 40,
-                                                              clientY: r.top + r.height * (i % 7 + 0.5) / 7 }));
-          area.getBoundingClientRect();                                     // the layout is part of the answer
-          times.push(performance.now() - start);
-        }
-        return Math.max(...times); }""")
-    times = []
-    for i in (3, 9, 12, 20, 18):
-        times.append(page.evaluate("""(i) => new Promise((done) => {
-            const box = document.querySelector(".rc"), step = box.dataset.step, start = performance.now();
-            new MutationObserver((_, o) => { if (box.dataset.step !== step) { o.disconnect(); done(performance.now() - start); } })
-              .observe(box, { attributes: true });
-            document.querySelectorAll(".rc-gallery")[1].querySelectorAll(".rc-thumb")[i].click(); })""", i))
-    print(f"hover at most {hover:.0f} ms, click {statistics.median(times):.0f} ms (median), {max(times):.0f} ms (max)")
-    assert hover < 150 and statistics.median(times) < 300 * SLOW
-
-
-def test_page_ablations_and_entropy(page, page_model):
-    from refcolor.attention import entropy
-    for ablation in ("permuted positions", "blank reference", "fusion off", "another reference", "none"):
-        step = int(read(page)["step"])
-        page.locator("select").select_option(ablation)
-        settle(page, step)
-        swap = ablation == "another reference"
-        seen = seen_by(page_model, 6, 19 if swap else 18, ablation="none" if swap else ablation)
-        check_picture(page, reference=seen.reference, fake=seen.fake)
-        assert ("nothing comes" in read(page)["words"]) == (ablation == "fusion off")
-    point(page, "sketch", 100)
-    page.get_by_label("map of entropy").check()
-    page.wait_for_function("() => document.querySelector('.rc-picture[data-panel=sketch] canvas').getContext('2d')"
-                           ".getImageData(0, 0, 1, 1).data[3] > 0")
-    check_heat(read(page), "sketch", entropy(seen.alpha))
-    assert f"yellow is {float(entropy(seen.alpha).max()):.2f} bits" in read(page)["words"]
-    page.get_by_label("map of entropy").uncheck()
-
-
-def test_page_takes_a_hint(page, page_model):
-    "A part that is told where to look looks there, and the output is the model's with that hint."
-    from refcolor.attention import cell_centre
-    step = int(read(page)["step"])
-    aim = page.get_by_role("button", name="Make this part look elsewhere")
-    assert aim.is_disabled()
-    point(page, "sketch", WRONG, action="click")
-    aim.click()
-    point(page, "reference", HAIR, action="click")
-    step = settle(page, step)
-    seen = seen_by(page_model, 6, 18, hints=[(*cell_centre(WRONG, 16), cell_centre(HAIR, 16))])
-    check_picture(page, fake=seen.fake)
-    check_row(read(page), seen, WRONG, truth=page_model.truth)
-    shot(page, "page-hint")
-    page.get_by_role("button", name="Forget 1 hint").click()
-    settle(page, step)
-    check_picture(page, fake=seen_by(page_model, 6, 18).fake)
-    area(page, "sketch").press("Escape")
-
-
-def test_page_widths(page, open_page):
-    check_width(page)
-    point(page, "fake", WRONG, action="click")
-    shot(page, "page-1280")
-    if SCREENSHOTS: page.locator(".widget-vbox").first.screenshot(path=f"{SCREENSHOTS}/explorer.png")
-    page.set_viewport_size({"width": 800, "height": 1000})
-    page.wait_for_timeout(300)
-    check_width(page)
-    shot(page, "page-800")
-    page.set_viewport_size({"width": 1280, "height": 1000})
-    page.keyboard.press("Escape")
-
-
-def test_page_takes_uploads_and_gives_a_picture_back(page, page_model):
-    from refcolor.app.explorer import upload_choice
-    from refcolor.attention import look
-    red = Image.new("RGB", (90, 40), (200, 30, 30))
-    red.paste((20, 160, 40), (0, 0, 45, 40))
-    pictures = {"sketch": drawing(), "reference": red}
-    for role, image in pictures.items():
-        step = int(read(page)["step"])
-        upload(page, role, f"my {role}.png", encoded(image))
-        settle(page, step)
-    size = page_model.generator.config.size
-    choices = [upload_choice(image.convert("RGB"), role, role, size).pixels for role, image in pictures.items()]
-    seen = look(page_model.generator, *choices)
-    check_picture(page, fake=seen.fake)
-    shown = read(page, pictures=True)
-    assert "truth" not in shown["images"] and shown["panels"] == "3"        # nobody knows the true answer
-    point(page, "sketch", 120)
-    check_row(read(page), seen, 120)
-    with page.expect_download() as download: page.get_by_role("button", name="Download").click()
-    result = Image.open(download.value.path())
-    assert result.size == (300, 200) and download.value.suggested_filename == "colorized.png"
-    assert np.asarray(result.convert("L"))[130, 60:64].max() < 60            # the line is as dark as it was drawn
-    shot(page, "page-upload")
-
-
-BAD = {"not an image": ("notes.png", b"Dear diary", "not an image"),
-       "empty": ("empty.png", b"", "is empty"),
-       "damaged": ("half.png", None, "cannot read half.png"),
-       "too many bytes": ("huge.png", b"\0" * 9_000_000, "at most 8 MB"),
-       "too many pixels": ("wide.png", None, "70000 × 1000"),
-       "a name with markup": ("<img src=x onerror=alert(1)>.png", b"x", "<img src=x"),
-       "blank": ("blank.png", None, "blank")}
-
-
-def test_page_says_what_is_wrong_with_an_upload(page):
-    "One line for each, and the next action works."
-    data = {"half.png": encoded(drawing())[:300], "wide.png": encoded(Image.new("1", (70_000, 1_000))),
-            "blank.png": encoded(Image.new("RGBA", (50, 50), (9, 9, 9, 0)))}
-    dialogs = []
-    page.on("dialog", lambda d: (dialogs.append(d.message), d.dismiss()))
-    before = read(page)["step"]
-    for case, (name, content, words) in BAD.items():
-        upload(page, "sketch", name, data[name] if content is None else content)
-        alert = page.get_by_role("alert").filter(has_text=words)
-        alert.wait_for(timeout=15_000)
-        assert "\n" not in alert.inner_text().strip(), case
-    assert read(page)["step"] == before and not dialogs              # what was shown still is
-    frames = [drawing(), Image.new("L", (300, 200), 255)]
-    film = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    clear = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
-    clear.putalpha(drawing().point(lambda v: 255 - v))                         # black lines on nothing
-    for name, content, note in (("film.gif", film, "film.gif: frame 1 of 2 is taken"), ("clear.png", encoded(clear), "")):
-        step = int(read(page)["step"])
-        upload(page, "sketch", name, content)
-        settle(page, step)
-        assert page.locator(".rc-alert").all_text_contents() == [note, ""]
-
-
-def test_uploads_of_every_kind_give_a_picture_or_one_line(page_model):
-    "Modes, sizes, and files that were cut or had bytes changed: never anything but `UserError`."
-    from refcolor.app.explorer import read_upload, upload_choice
-    from refcolor.core import UserError
-    rng, outcomes = np.random.default_rng(0), {"picture": 0, "line": 0}
-    kinds = [("L", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"), ("P", "GIF"), ("RGBA", "WEBP"), ("LA", "PNG"), ("1", "TIFF")]
-    for size in ((1, 1), (3, 700), (900, 2), (61, 47)):
-        noise = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
-        for mode, format in kinds:
-            whole = encoded(noise.convert("L").convert(mode) if mode in ("LA", "1") else noise.convert(mode), format)
-            changed = bytearray(whole)
-            for i in rng.integers(0, len(whole), 3): changed[i] ^= 255
-            for data in (whole, whole[:rng.integers(1, len(whole))], bytes(changed)):
-                for role in ("sketch", "reference"):
-                    try:
-                        pixels = upload_choice(read_upload(data, "a", role), "a", role, 64).pixels
-                        assert pixels.shape[-2:] == (64, 64) and pixels.isfinite().all()
-                        outcomes["picture"] += 1
-                    except UserError as e:
-                        assert str(e).startswith(role) and "\n" not in str(e)
-                        outcomes["line"] += 1
-    assert min(outcomes.values()) > 20, outcomes
-
-
-def test_two_visitors_do_not_see_each_others_uploads(page, open_page):
-    other = open_page(800)
-    assert page.get_by_role("radio", name="my sketch.png").count() == 1
-    assert other.get_by_role("radio").count() == 64 and other.get_by_role("radio", name="my").count() == 0
-    step = int(read(other)["step"])
-    other.get_by_role("radio", name="reference 3", exact=True).click()
-    settle(other, step)                                                        # alive beside the first
-    assert page.get_by_role("radio", checked=True).first.get_attribute("aria-label") == "clear.png"
-
-
-def test_page_is_for_this_machine_and_serves_no_file(server):
-    url, port = server
-    base = f"http://127.0.0.1:{port}"
-    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"]
-    assert f"0100007F:{port:04X}" in listening and f"00000000:{port:04X}" not in listening
-    opener = urllib.request.build_opener()
-    def status(path):
-        try: return opener.open(base + path, timeout=5).status, opener.open(base + path, timeout=5).url
-        except urllib.error.HTTPError as e: return e.code, path
-    token = url.split("token=")[1]
-    for path in ("/voila/files/images/demo.png", "/voila/files/15_attention.ipynb", "/voila/files/../settings.ini",
-                 "/voila/render/15_attention.ipynb", "/voila/tree/", "/files/etc/passwd"):
-        code, where = status(f"{path}?token={token}")
-        assert code in (400, 403, 404, 405), (path, code, where)
-    code, where = status("/")                                                 # without the token: a door
-    assert "login" in where

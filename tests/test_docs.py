@@ -1,26 +1,13 @@
 """The documentation site builds without a warning, none of its links is broken, and its pages read as in JupyterLab."""
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urlparse
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 CODE = r'<(script|style|pre|code)\b.*?</\1>|<div[^>]*class="clipboard-copy-txt".*?</div>'
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    site = tmp_path_factory.mktemp("docs") / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", site]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return site
 
 
 def test_its_links_hold(site):
@@ -54,7 +41,7 @@ def test_formulas_are_drawn_and_nothing_of_the_notebook_s_machinery_is_left(site
         assert "mermaid.esm" not in page and not re.search(r'(?:src|href)="https?://[^"]*(?:cdn|unpkg|jsdelivr)', page), name
     css = (site / "assets" / "site.css").read_text(encoding="utf-8")
     assert re.search(r"\.jp-InputPrompt.*display: none !important", css, re.S) and all("assets/site.css" in page for page in pages.values())
-    assert '<summary>imports</summary>' in pages["06_scft"] and "open the lesson in JupyterLab" in pages["06_scft"]
+    assert '<summary>imports</summary>' in pages["06_scft"] and "open the lesson in JupyterLab" in pages["07_generator"]
 
 
 def load_hook():
@@ -85,8 +72,18 @@ def test_what_stands_above_a_picture_describes_it():
 
 
 def test_search_finds_how_to_install_on_the_first_page(site):
+    "In a title: there a word weighs most."
     found = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
-    assert any("install" in d["text"].lower() for d in found if d["location"].split("#")[0] == "")
+    assert [d["location"].split("#")[0] for d in found if re.match("install", d["title"], re.I)] == [""]
+
+
+def test_wide_figures_and_tables_scroll_and_a_number_keeps_its_interval(site):
+    pages = lessons(site)
+    home = (site / "index.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<div class="shot"><img [^>]*alt="[^"]{20,}"', home)) == 2 and "a picture of lesson" not in home
+    tables = re.findall(r"<table.*?</table>", pages["16_results"], re.S)
+    assert pages["16_results"].count('<div class="table"><table') == len(tables) > 5
+    assert not any(" ± " in t for t in tables) and sum(t.count("&nbsp;±&nbsp;") for t in tables) > 50
 
 
 def test_a_page_of_the_reference_begins_with_what_people_came_for(site):

@@ -719,7 +719,8 @@ def test_a_dark_page_is_named_in_evaluation(tmp_path):
 def test_the_page_reads_as_the_command_does(tmp_path):
     "Uploads: light ink, frames, a small figure; the download is what the command writes."
     pytest.importorskip("anywidget")
-    from refcolor.app.explorer import app, read_upload, upload_choice
+    from refcolor.app.colouring import File, read_upload
+    from refcolor.app.explorer import app, upload_choice
     page = app()
     sheet = on_sheet(CHALK, (500, 400), (200, 120), "black")
     for role, name, data in (("sketch", "chalk.png", encoded(sheet)), ("reference", "film.gif", encoded(COLOUR, "GIF", save_all=True, append_images=[LINE]))):
@@ -728,7 +729,7 @@ def test_the_page_reads_as_the_command_does(tmp_path):
     right = colorize(ImageOps.invert(sheet), read_picture(encoded(COLOUR, "GIF")))
     assert page.result().size == (500, 400) and apart(page.result(), right).mean() < 0.5
     clear = encoded(Image.merge("LA", [Image.new("L", LINE.size, 255), ALPHA]))
-    ours, theirs = (upload_choice(read_upload(d, "a", "sketch"), "a", "sketch", 64).pixels for d in (clear, encoded(LINE)))
+    ours, theirs = (upload_choice(read_upload(File("a", d), "sketch"), "a", "sketch", 64).pixels for d in (clear, encoded(LINE)))
     assert (ours - theirs).abs().max() < 0.02
 
 

@@ -131,6 +131,25 @@ def test_a_photograph_has_a_palette_too(monkeypatch):
     assert ours < 40 < far(palette_of(photo))
 
 
+def test_mixed_edges_are_no_colours():
+    "Many small discs: their smooth edges are a quarter of the picture."
+    side = 30 * 16
+    picture = Image.new("RGB", (side, side), WHITE)
+    for k in range(256):
+        x, y = 30 * (k % 16) + 2, 30 * (k // 16) + 2
+        ImageDraw.Draw(picture).ellipse((x, y, x + 25, y + 25), fill=(BLUE, RED)[(k + k // 16) % 2])
+    small = picture.resize((side // 3, side // 3), Image.Resampling.BOX)
+    assert sorted(map(tuple, palette_of(small).tolist())) == sorted([WHITE, RED, BLUE])
+
+
+def test_a_palette_covers_what_has_more_shades_than_it():
+    "All hues: twelve neighbours of the first would leave half the circle without a colour."
+    hue = Image.fromarray(np.tile(np.linspace(0, 254, 500).astype(np.uint8), (100, 1)))
+    picture = Image.merge("HSV", [hue, Image.new("L", hue.size, 180), Image.new("L", hue.size, 220)]).convert("RGB")
+    far = np.abs(np.asarray(picture, int)[0, :, None] - palette_of(picture).astype(int)).max(-1).min(-1)
+    assert far.max() < 100                                                         # 155 where it does not widen
+
+
 # ---- the vote
 
 def one_colour_a_segment(picture, labels, palette):                                # mutant
@@ -172,6 +191,16 @@ def test_the_vote_ends_at_lines():
     assert 0 < stripe.sum() < 400 and wrong(labels) < 0.02
     assert wrong((labels > 0).astype(np.int32)) < 0.02                             # ink is a barrier by itself
     assert wrong(np.ones_like(labels)) > 0.5                                       # mutant: no barrier at all
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_vote_hears_all_sides(turned):
+    "A border without a line stays where it is: one that listened to one side only would shift it."
+    truth = np.zeros((200, 200), int)
+    truth[:, 100:] = 1
+    if turned: truth = truth.T
+    index = assign(noisy(Image.fromarray(PALETTE[truth]), 60), np.ones_like(truth, np.int32), PALETTE)
+    assert (index != truth).mean() < 0.005                                         # .02 from one side
 
 
 @pytest.mark.parametrize("size", [800, 1700])

@@ -180,11 +180,12 @@ def test_hints_paint_and_clear_regions_beside_hints_into_the_reference(place):
 def test_a_region_is_painted_whole_and_alone(flats):
     x, y = POINTS[SHIRT]
     painted, on_line = paint_regions(flats, [(x, y, "#010203")])
-    changed = (painted.index != flats.index) | (painted.clear != flats.clear)
+    changed = painted.index != flats.index
     shirt = hex_of(flats.palette[flats.index[y, x]])
     count = {f["colour"]: f["regions"] for f in flats.facts()}[shirt]
     assert not on_line and set(flats.index[changed]) == {flats.index[y, x]}
-    inside = changed & flats.paper
+    paper = np.asarray(flats.lines) > 153
+    inside = changed & paper
     reached = np.zeros_like(inside)
     reached[y, x] = True
     for _ in range(240):                                    # as a bucket fills it, by hand
@@ -192,7 +193,7 @@ def test_a_region_is_painted_whole_and_alone(flats):
         for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:-1], np.s_[1:])):
             grown[a] |= reached[b]
             grown[:, a] |= reached[:, b]
-        grown &= flats.paper & (flats.index == flats.index[y, x]) & ~flats.clear
+        grown &= paper & (flats.index == flats.index[y, x])
         if (grown == reached).all(): break
         reached = grown
     assert (inside == reached).all() and count >= 1
@@ -225,12 +226,12 @@ def test_weights_without_attention_paint_too():
 def test_flats_find_the_figure_as_the_soft_picture_does(sketch, flats):
     framed = flat_colours(sketch, on_sheet(COLOUR, paper="lightgrey"))
     for colour, (x, y) in POINTS.items(): assert hex_of(framed.alone().getpixel((x + 120, y + 120))[:3]) == colour
-    tight, there = (np.where(f.clear, -1, f.index) for f in (flats, framed))
+    tight, there = flats.index, framed.index.copy()
     shown = lambda f, index: np.where(index[..., None] < 0, 255, f.palette[index])
     same = (shown(flats, tight) == shown(framed, there)[120:360, 120:360]).all(-1)
     assert same.mean() > 0.97, same.mean()
-    framed.clear[100:380, 100:380] = True
-    assert framed.clear.all()
+    there[100:380, 100:380] = -1
+    assert (there == -1).all()
 
 
 def test_clear_paper_is_paper(flats):

@@ -171,11 +171,11 @@ def test_a_mac_has_a_name(monkeypatch):
 def test_the_demo_records_the_device_that_it_trained_on(tmp_path, monkeypatch):
     def elsewhere(self, *args, real=Learner.fit, **kwargs):
         real(self, *args, **kwargs)
-        self.device = "abacus"
+        self.device = torch.device("cpu:0")
         return self
     monkeypatch.setattr(Learner, "fit", elsewhere)
     assert main(["demo", "--out", str(tmp_path / "run"), "--steps", "1", "--n", "2"]) == 0
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["device"] == "abacus"
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["device"] == "cpu:0"
 
 
 def test_bench_measures_the_processor_that_it_names_whatever_else_there_is(monkeypatch):
@@ -185,4 +185,5 @@ def test_bench_measures_the_processor_that_it_names_whatever_else_there_is(monke
         return real(*args, device="cpu", **kwargs)
     monkeypatch.setattr(scale, "Learner", look)
     scale.step_cases(TINY)
-    assert devices == ["cpu"] * 3
+    scale.step_cases(TINY, "cuda:1")
+    assert devices == ["cpu"] * 3 + ["cuda:1"] * 3

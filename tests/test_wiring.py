@@ -736,8 +736,8 @@ def test_a_run_draws_nothing_from_the_global_generators(people):
                                         ({"loss/rec": 0.5, "norm/generator": 1e7}, None)])
 def test_a_value_that_cannot_be_right_is_named_and_a_large_norm_is_none(log, named, people):
     learner = Learner(SMALLEST, people)
-    if named is None: return learner.check(log)
-    with pytest.raises(Diverged, match=named.replace("+", r"\+")): learner.check(log)
+    if named is None: return learner.check(log, 0)
+    with pytest.raises(Diverged, match=named.replace("+", r"\+")): learner.check(log, 0)
 
 
 def test_what_a_learner_cannot_do_it_says_before_any_work(people, tmp_path):

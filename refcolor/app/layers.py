@@ -55,12 +55,12 @@ def palette_of_all(
 
 # %% ../../nbs/app/layers.ipynb #b7e36aff
 class Flats(NamedTuple):
-    "A drawing's flat colours, for each pixel of its sheet."
+    "A drawing's flat colours: its regions, and what each is painted."
     lines: Image.Image     # mode L, ink dark on 255
-    paper: np.ndarray      # bool (h, w): no ink is there
-    index: np.ndarray      # int16 (h, w): a colour of the palette
+    regions: np.ndarray    # int32 (h, w), from 1; ink belongs to a region beside it
+    paints: np.ndarray     # int16 (n,): a region's colour of the palette; -1: none, as around it
+    sizes: np.ndarray      # int (n,): a region's pixels
     palette: np.ndarray    # uint8 (k, 3)
-    clear: np.ndarray      # bool (h, w): nothing is painted, as around the figure
     notes: list | tuple = ()   # what a person should know of how it was made
 
     @classmethod
@@ -69,47 +69,57 @@ class Flats(NamedTuple):
            lines: Image.Image,    # the drawing, mode L
            view: View,            # where in the drawing the figure is
            palette: np.ndarray,   # uint8 (k, 3)
+           segments: np.ndarray | None = None,   # of what is shown, if they are known
           ):
-        "Give each pixel a colour of the palette."
-        segments = segment(lines.crop(view.shown))
+        "Give each region between lines a colour of the palette."
+        if segments is None: segments = segment(lines.crop(view.shown))
         colours, white = colours.crop(view.shown), [[255, 255, 255]]
         index = assign(colours, segments, palette)
         if palette.min(1).max() >= 230: clear = background(index, palette, segments)
         else:                                       # paper is seen, though it is no paint
             seen = np.concatenate([palette, np.array(white, np.uint8)])
             clear = background(assign(colours, segments, seen), seen, segments)
-        shape, inside = (lines.height, lines.width), _slices(view.shown)
-        page = cls(lines, np.asarray(lines) > 153, np.zeros(shape, np.int16), palette,
-                   np.ones(shape, bool))
-        around = np.where(clear, -1, index)
-        around = np.concatenate([around[0], around[-1], around[:, 0], around[:, -1]])
-        ground = np.bincount(around + 1).argmax() - 1           # the commonest at the edge
-        if ground >= 0: page.clear[_slices(view.sheet)] = False
-        page.index[:] = max(0, ground)
-        page.index[inside], page.clear[inside] = index, clear
-        return page
+        index[clear] = -1
+        around = np.concatenate([index[0], index[-1], index[:, 0], index[:, -1]])
+        page, paper = np.full((lines.height, lines.width), -1, np.int16), np.asarray(lines) > 153
+        page[_slices(view.sheet)] = np.bincount(around + 1).argmax() - 1    # the commonest there
+        page[_slices(view.shown)] = index
+        found = regions(page + 1, paper)
+        paints = np.full(found.max() + 1, -1, np.int16)
+        paints[found[paper]] = page[paper]
+        return cls(lines, found, paints, np.bincount(found.ravel()), palette)
+
+    @property
+    def index(self) -> np.ndarray:      # int16 (h, w): a colour of the palette, -1: none
+        return self.paints[self.regions]
+
+    def at(self, x: int, y: int) -> tuple:   # a pixel
+        "The region there, and whether a line lies on the pixel; then it is the nearest one."
+        if self.lines.getpixel((int(x), int(y))) > 153: return self.regions[y, x], False
+        x, y = _beside(np.asarray(self.lines) > 153, x, y)
+        return self.regions[y, x], True
+
+    def colours(self) -> np.ndarray:    # uint8 (n, 3)
+        "Of each region; white, where nothing is painted."
+        white = np.full((1, 3), 255, np.uint8)
+        return np.concatenate([self.palette, white])[self.paints]
 
     def picture(self) -> Image.Image:   # RGB
         "Lines on flat colours on white paper."
-        paint = self.palette[self.index]
-        paint[self.clear] = 255
-        return ImageChops.multiply(Image.fromarray(paint), self.lines.convert("RGB"))
+        paint = Image.fromarray(self.colours()[self.regions])
+        return ImageChops.multiply(paint, self.lines.convert("RGB"))
 
     def alone(self) -> Image.Image:     # RGBA
         "The flat colours alone, transparent where nothing is painted."
-        layer = Image.fromarray(self.palette[self.index])
-        layer.putalpha(Image.fromarray(np.where(self.clear, np.uint8(0), np.uint8(255))))
-        return layer
+        solid = np.uint8(255) * (self.paints[:, None] >= 0)
+        return Image.fromarray(np.concatenate([self.colours(), solid], 1)[self.regions])
 
     def facts(self) -> list:
         "Each colour of the palette: its share of the sheet, and its regions."
-        shown = np.where(self.clear, np.int16(-1), self.index)
-        shares = np.bincount(shown.ravel() + 1, minlength=len(self.palette) + 1)[1:] / shown.size
-        painted = self.paper & ~self.clear
-        first = np.unique(regions(shown, self.paper)[painted], return_index=True)[1]
-        count = np.bincount(shown[painted][first], minlength=len(self.palette))
+        count, size = (np.bincount(self.paints + 1, weights, len(self.palette) + 1)[1:]
+                       for weights in (self.sizes > 0, self.sizes))
         return [{"colour": hex_of(c), "share": round(float(s), 4), "regions": int(n)}
-                for c, s, n in zip(self.palette, shares, count)]
+                for c, s, n in zip(self.palette, size / self.regions.size, count)]
 
 
 def hex_of(colour) -> str:   # three numbers from 0 to 255
@@ -138,20 +148,16 @@ def paint_regions(
     hints,           # [(x, y, colour)]: pixels, and "#rrggbb", or None: leave it transparent
 ) -> tuple:          # Flats, and the numbers of those hints that lie on a line
     "Paint the regions around points; where two hints meet, the later one counts."
-    found, on_line = regions(flats.index, flats.paper), []
-    palette, index, clear = list(map(tuple, flats.palette)), flats.index.copy(), flats.clear.copy()
+    palette, paints, on_line = list(map(tuple, flats.palette)), flats.paints.copy(), []
     for i, (x, y, colour) in enumerate(hints):
-        if not flats.paper[y, x]:
-            on_line.append(i)
-            x, y = _beside(flats.paper, x, y)
-        region = found == found[y, x]
-        clear[region] = colour is None
-        if colour is None: continue
-        colour = tuple(palette_from([colour])[0])
-        if colour not in palette: palette.append(colour)
-        index[region] = palette.index(colour)
-    changed = dict(index=index, clear=clear, palette=np.array(palette, np.uint8))
-    return flats._replace(**changed), on_line
+        region, line = flats.at(x, y)
+        if line: on_line.append(i)
+        if colour is None: paints[region] = -1
+        else:
+            colour = tuple(palette_from([colour])[0])
+            if colour not in palette: palette.append(colour)
+            paints[region] = palette.index(colour)
+    return flats._replace(paints=paints, palette=np.array(palette, np.uint8)), on_line
 
 # %% ../../nbs/app/layers.ipynb #9e0ed526
 def line_layer(
@@ -182,8 +188,9 @@ def layers_of(
 ):
     "From the top: (name, picture (RGBA), (left, top)); the lines, then a layer for each colour."
     yield "lines", ink, (0, 0)
+    index = flats.index
     for k, colour in enumerate(flats.palette):
-        here = Image.fromarray((flats.index == k) & ~flats.clear)
+        here = Image.fromarray(index == k)
         if not (box := here.getbbox()): continue
         layer = Image.new("RGBA", (box[2] - box[0], box[3] - box[1]), hex_of(colour))
         layer.putalpha(here.crop(box).convert("L"))

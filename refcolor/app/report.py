@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..colorize import default_weights
-from ..core import (UserError, counted, needs, processes, said_at_the_end, say,
+from ..core import (UserError, best_device, counted, needs, processes, said_at_the_end, say,
                            write_atomically)
 from ..data.datasets import data_note
 from ..data.pairs import open_sources
@@ -193,7 +193,7 @@ def run_evaluate(args) -> dict:
     if args.data and args.sketches: raise UserError("--data or --sketches: give one of them")
     data = args.data or "avatars"
     state = processes()
-    rank, world, device = state.process_index, state.num_processes, state.device
+    rank, world, device = state.process_index, state.num_processes, best_device()
     generators = [load_generator(path).to(device) for path in given]   # mistakes first, then work
     sizes, padding = [g.config.size for g in generators], generators[0].preset.data.padding
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)

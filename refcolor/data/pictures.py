@@ -303,6 +303,12 @@ def read_square(
     return np.concatenate([np.asarray(square).transpose(2, 0, 1), beside[None]])
 
 # %% ../../nbs/data/pictures.ipynb #f530e35a
+def _write_at(file: int, start: int, data):
+    if hasattr(os, "pwrite"): return os.pwrite(file, data, start)
+    os.lseek(file, start, os.SEEK_SET)       # Windows: two threads must not do it at once
+    os.write(file, data)
+
+
 class PixelCache:
     "Decoded squares on disk: a slot a picture, valid if its checksum and its source's stamp fit."
     def __init__(self,
@@ -313,7 +319,8 @@ class PixelCache:
         _make_cache_folder(folder)
         self._made, self.full = (folder, n, shape), False
         slot = np.dtype([("pixels", np.uint8, shape), ("sum", np.uint32), ("stamp", np.uint32)])
-        self._file = os.open(folder / "slots", os.O_RDWR | os.O_CREAT, 0o644)
+        binary = getattr(os, "O_BINARY", 0)            # Windows would write \r\n for each 10
+        self._file = os.open(folder / "slots", os.O_RDWR | os.O_CREAT | binary, 0o644)
         os.ftruncate(self._file, n * slot.itemsize)    # the same from whichever process: harmless
         self._slots = np.memmap(folder / "slots", slot, "r", shape=n)
 
@@ -327,8 +334,8 @@ class PixelCache:
         if self.full: return
         data, start = pixels.tobytes(), i * self._slots.itemsize
         try:
-            os.pwrite(self._file, data, start)
-            os.pwrite(self._file, np.array([zlib.crc32(data), stamp], np.uint32), start + len(data))
+            _write_at(self._file, start, data)
+            _write_at(self._file, start + len(data), np.array([zlib.crc32(data), stamp], np.uint32))
         except OSError: self.full = True
 
     def __reduce__(self): return PixelCache, self._made     # a worker process opens its own

@@ -20,7 +20,8 @@ from ..show import image_rows
 class Callback:
     "Something that happens around the steps; the default is nothing."
     def before_fit(self, learner): "The run begins, or goes on."
-    def after_step(self, learner, log: dict): "A step is done; `log` has its losses."
+    def after_step(self, learner, log: dict):
+        "A step is done; `log` has its losses, on an accelerator those of measured steps alone."
     def after_measured_step(self, learner, log: dict): "As after_step, before it; see `Log`."
     def after_fit(self, learner): "The run is over, or stops for now."
 
@@ -74,6 +75,7 @@ class Snapshots(Callback):
     def after_step(self, learner, log):
         step = learner.steps_done
         if not learner.held_out or step % self.every and step not in self.early: return
+        learner.look()                       # no picture of a run that has diverged
         sketch, reference, truth = (x[:4] for x in learner.held_out)
         pairs = sketch.to(learner.device), reference.to(learner.device)
         with torch.no_grad(): fake = learner.averaged(*pairs, need_logits=False).fake.cpu()

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +29,11 @@ from torch import Tensor, nn
 
 from ..augment import make_triple, noise_size, self_reference
 from ..colorize import colorize
-from ..core import MODULES, PRESETS, Preset, UserError, needs, save_result, say, uniform
+from ..core import (MODULES, PRESETS, Preset, UserError, best_device, check_device,
+                           device_name, needs, save_result, say, uniform)
 from ..data.datasets import open_dataset
 from ..encoder import gather_levels
+from .devices import speed_up
 from .features import VGG19Features
 from ..fid import frechet_distance
 from ..generator import Generator
@@ -59,26 +62,34 @@ def _memory_mb(field: str) -> float | None:
 def _most_memory(f: Callable) -> float | None:
     "The most memory that f needs beyond what is there, MB."
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError): ctypes.CDLL(None).malloc_trim(0)   # glibc
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)                   # glibc
     try: Path("/proc/self/clear_refs").write_text("5")     # sets VmHWM back to VmRSS
     except OSError: return f() and None
     before = _memory_mb("VmRSS")
     f()
     return round(_memory_mb("VmHWM") - before, 1)
 
+
+def _most_on_cuda(f: Callable, device: str) -> float:
+    "The same of the device."
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    f()
+    torch.cuda.synchronize(device)
+    return round((torch.cuda.max_memory_allocated(device) - before) / 1e6, 1)
+
 # %% ../../nbs/engine/scale.ipynb #54dbbf4f
 def time_of(
     f: Callable,       # called without arguments
     repeats: int = 3,  # after one call that does not count
-    device: str = "cpu",
+    device: str = "cpu",   # where f computes
 ) -> Measured:
     "Time f; raises `ValueError` for fewer than one repeat."
     if repeats < 1: raise ValueError(f"repeats: expected at least 1, got {repeats}")
     cuda = torch.device(device).type == "cuda"
-    wait = torch.cuda.synchronize if cuda else lambda: None
-    if cuda: torch.cuda.reset_peak_memory_stats()
-    memory = _most_memory(f)
-    if cuda: memory = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    wait = partial(torch.cuda.synchronize, device) if cuda else lambda: None  # it is told, not done
+    memory = _most_on_cuda(f, device) if cuda else _most_memory(f)
     cpu, wall = [], []
     for _ in range(repeats):
         wait()
@@ -97,11 +108,13 @@ def flops(f: Callable) -> int:
     return counter.get_total_flops()
 
 
-def peak_flops(dtype: torch.dtype = torch.float32) -> float:
-    "The rate of one large matrix product, in operations per processor second."
-    n = 2048
-    a = torch.randn(n, n).to(dtype)
-    return 2 * n ** 3 / time_of(lambda: a @ a).cpu
+def peak_flops(dtype: torch.dtype = torch.float32, device: str = "cpu") -> float:
+    "The rate of one large matrix product: operations per processor second, or per device second."
+    on_cpu = torch.device(device).type == "cpu"
+    n = 2048 if on_cpu else 8192
+    a = torch.randn(n, n, device=device).to(dtype)
+    m = time_of(lambda: a @ a, device=device)
+    return 2 * n ** 3 / (m.cpu if on_cpu else m.wall)
 
 # %% ../../nbs/engine/scale.ipynb #d603e553
 class RandomPictures:
@@ -124,7 +137,7 @@ def step_learner(
     batch: int = 2,
     precision: str = "fp32",
     features: str = "lite0",   # or "vgg19", with random weights: they cost what trained ones do
-    device: str = "cpu",       # what `bench` measures, whatever else there is
+    device: str = "cpu",       # what is named, whatever else there is
 ) -> Learner:
     "A learner on random pictures, for timing."
     train = replace(preset.train, batch=batch, features="lite0")
@@ -156,10 +169,14 @@ def _pieces(learner: Learner) -> tuple:
     return generator, features, discriminator
 
 # %% ../../nbs/engine/scale.ipynb #88471db2
-def step_cases(preset: Preset, batch: int = 2) -> dict:   # name -> function
+def _batch(preset: Preset, device: str) -> int:      # few fill a processor, and none a GPU
+    return 2 if torch.device(device).type == "cpu" else preset.train.batch
+
+
+def step_cases(preset: Preset, device: str = "cpu") -> dict:   # name -> function
     "A whole step, with either feature network and in bf16, and its pieces."
-    learner, fast = step_learner(preset, batch), step_learner(preset, batch, "bf16")
-    deep = step_learner(preset, batch, features="vgg19")
+    make = partial(step_learner, preset, _batch(preset, device), device=device)
+    learner, fast, deep = make(), make("bf16"), make(features="vgg19")
     generator, features, discriminator = _pieces(learner)
     return {"generator forward + backward": generator, "step, lite0": learner.step,
             "discriminator": discriminator, "lite0": features,
@@ -190,31 +207,37 @@ def bare_forward(
 # %% ../../nbs/engine/scale.ipynb #548430c3
 def _inference(generator: nn.Module, size: int, forward: Callable | None = None) -> Callable:
     "G on one random picture, without gradients: as everybody calls it, or by `forward`."
-    pair = torch.rand(1, 1, size, size) * 2 - 1, torch.rand(1, 3, size, size) * 2 - 1
+    device = next(generator.parameters()).device
+    pair = tuple(torch.rand(1, c, size, size, device=device) * 2 - 1 for c in (1, 3))
     forward = forward or (lambda generator, *pair: generator(*pair, need_logits=False))
     return torch.inference_mode()(lambda: forward(generator, *pair))
 
 
-def infer_cases(preset: Preset) -> dict:   # name -> function
+def _frozen(preset: Preset, device: str) -> Generator:
+    return Generator(preset.model).to(device).eval().requires_grad_(False)
+
+
+def infer_cases(preset: Preset, device: str = "cpu") -> dict:   # name -> function
     "G on one picture: as everybody calls it, written out bare, and at other sizes."
-    generator, side = Generator(preset.model).eval().requires_grad_(False), preset.model.size
+    generator, side = _frozen(preset, device), preset.model.size
     sizes = (side // 2, side, side * 3 // 2, side * 2)
     return {**{f"inference at {s}": _inference(generator, s) for s in sizes},
             f"bare forward at {side}": _inference(generator, side, bare_forward)}
 
 
-def warp_cases(preset: Preset) -> dict:   # name -> function
+def warp_cases(preset: Preset, device: str = "cpu") -> dict:   # name -> function
     "The warp alone and the whole augmentation with XDoG, on 16 pictures at once."
-    size, displacement = preset.model.size, 0.3 * (torch.rand(16, 9, 2) * 2 - 1)
-    image, noise = RandomPictures(16, size).image, uniform(0, 0, range(16), noise_size(preset.data))
+    size, displacement = preset.model.size, 0.3 * (torch.rand(16, 9, 2, device=device) * 2 - 1)
+    image = RandomPictures(16, size).image.to(device)
+    noise = uniform(0, 0, range(16), noise_size(preset.data)).to(device)
     return {"warp, 16 pictures": lambda: warp(image, sampling_grid(displacement, size, size)),
             "a, s and XDoG, 16 pictures":
                 lambda: self_reference(image, xdog(image), preset.data, noise)}
 
 
-def sketch_cases(preset: Preset) -> dict:   # name -> function
+def sketch_cases(preset: Preset, device: str = "cpu") -> dict:   # name -> function
     "XDoG, on 16 pictures at once."
-    image = RandomPictures(16, preset.model.size).image
+    image = RandomPictures(16, preset.model.size).image.to(device)
     return {"XDoG, 16 pictures": lambda: xdog(image)}
 
 
@@ -242,12 +265,12 @@ def naive_attention(
     return v_s + (q @ k.mT / scft.d_v ** 0.5).softmax(-1) @ v
 
 
-def attention_cases(preset: Preset) -> dict:   # name -> function
+def attention_cases(preset: Preset, device: str = "cpu") -> dict:   # name -> function
     "The fusion at three numbers of positions: without the map, and naive."
     d, cases = preset.model.d_v, {}
-    scft = SCFT(d).requires_grad_(False)
+    scft = SCFT(d).to(device).requires_grad_(False)
     for n in (256, 1024, 4096):
-        v = torch.randn(1, n, d)
+        v = torch.randn(1, n, d, device=device)
         cases[f"attention, {n} positions"] = lambda v=v: scft(v, v, need_logits=False)
         cases[f"naive attention, {n} positions"] = lambda v=v: naive_attention(scft, v, v)
     return cases
@@ -283,11 +306,12 @@ def keep_freed_memory(
                 mallopt(trim, 2 ** 31 - 1 if keep else 128 * 1024))
 
 # %% ../../nbs/engine/scale.ipynb #9e29e770
-def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without, with)
+def choice_cases(preset: Preset, device: str = "cpu") -> dict:   # advice -> (without, with)
     "Pairs of functions: what a piece of advice changes."
     with needs("train"): from torchvision.models import vgg19
-    plain, size = step_learner(preset, batch), preset.model.size
-    last = step_learner(preset, batch)
+    batch, size = _batch(preset, device), preset.model.size
+    make = partial(step_learner, preset, batch, device=device)
+    plain, last, cases = make(), make(), {}
     for network in (last.generator, last.discriminator):             # Φ always is
         network.to(memory_format=torch.channels_last)
     def keeping(keep):                       # freed memory, in a step
@@ -295,7 +319,7 @@ def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without
         plain.step()
         keep_freed_memory()
     def two_forwards():                      # G for D, and once more for G
-        with torch.no_grad(): plain.paint(plain.batches[0][0])
+        with torch.no_grad(): plain.paint(plain.batches[0][0].to(plain.device))
         plain.step()
     def adam(**options):                     # on G's weights
         network = copy.deepcopy(plain.generator)
@@ -306,12 +330,17 @@ def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without
         points = control_grid(3).expand(16, -1, -1)
         spline = ThinPlateSpline.fit(points, points + displacement)
         return spline(pixel_centres(size, size).flatten(0, 1).expand(16, -1, -1))
-    picture, vgg = torch.rand(batch, 3, size, size), vgg19().features.eval()
+    picture = torch.rand(batch, 3, size, size, device=device)
+    vgg = vgg19().features.to(device).eval()
     whole, cut = (torch.inference_mode()(lambda net=net: net(picture)) for net in (vgg, vgg[:30]))
-    scft, v = SCFT(preset.model.d_v).requires_grad_(False), torch.randn(1, 4096, preset.model.d_v)
-    generator = Generator(preset.model).eval().requires_grad_(False)
-    return {
-        "bf16 autocast": (plain.step, step_learner(preset, batch, "bf16").step),
+    scft = SCFT(preset.model.d_v).to(device).requires_grad_(False)
+    v, generator = torch.randn(1, 4096, preset.model.d_v, device=device), _frozen(preset, device)
+    if plain.device.type == "cuda":
+        compiled, both = (speed_up(make("bf16"), channels_last=last) for last in (False, True))
+        cases = {"torch.compile of G, D and Φ, bf16": (make("bf16").step, compiled.step),
+                 "channels_last, compiled": (compiled.step, both.step)}
+    return cases | {
+        "bf16 autocast": (plain.step, make("bf16").step),
         "channels_last": (plain.step, last.step),
         "freed memory is kept": (lambda: keeping(False), lambda: keeping(True)),
         "one forward of G per step": (two_forwards, plain.step),
@@ -326,10 +355,11 @@ def choice_cases(preset: Preset, batch: int = 2) -> dict:   # advice -> (without
 # %% ../../nbs/engine/scale.ipynb #19f5c91c
 GROUPS = {"step": step_cases, "infer": infer_cases, "warp": warp_cases, "sketch": sketch_cases,
           "load": load_cases, "fid": fid_cases, "attention": attention_cases, "flat": flat_cases}
+_ON_CPU = {"load", "fid", "flat"}      # wherever the rest is
 
 
-def _row(f: Callable, repeats: int, count: bool) -> dict:
-    m = time_of(f, repeats)
+def _row(f: Callable, repeats: int, count: bool, device: str) -> dict:
+    m = time_of(f, repeats, device)
     row = {"cpu_s": round(m.cpu, 5), "wall_s": round(m.wall, 5), "memory_mb": m.memory}
     return row | ({"gflop": round(flops(f) / 1e9, 3)} if count else {})
 
@@ -339,6 +369,7 @@ def bench(
     preset: Preset,
     threads: int = 1,
     repeats: int = 3,    # of each case, after one that does not count
+    device: str = "cpu",
 ) -> dict:               # peak_gflops, threads; rows: name -> what it cost; choices: advice -> pair
     "Measure groups of cases; raises `UserError` for an unknown group."
     unknown = set(what) - {*GROUPS, "choices"}
@@ -348,14 +379,17 @@ def bench(
     before, rows, choices = torch.get_num_threads(), {}, {}
     torch.set_num_threads(threads)
     try:
-        peaks = {f"peak_gflops{suffix}": round(peak_flops(dtype) / 1e9, 1)
+        peaks = {f"peak_gflops{suffix}": round(peak_flops(dtype, device) / 1e9, 1)
                  for suffix, dtype in (("", torch.float32), ("_bf16", torch.bfloat16))}
         for group in [g for g in GROUPS if g in what]:
-            for name, f in progress(list(GROUPS[group](preset).items()), f"bench: {group}"):
-                rows[name] = _row(f, repeats, group in ("infer", "attention"))
-        advice = choice_cases(preset) if "choices" in what else {}
+            here = [] if group in _ON_CPU else [device]
+            cases = list(GROUPS[group](preset, *here).items())
+            for name, f in progress(cases, f"bench: {group}"):
+                count = group in ("infer", "attention")
+                rows[name] = _row(f, repeats, count, *here or ["cpu"])
+        advice = choice_cases(preset, device) if "choices" in what else {}
         for name, pair in progress(list(advice.items()), "bench: choices"):
-            try: choices[name] = [_row(f, repeats, False) for f in pair]
+            try: choices[name] = [_row(f, repeats, False, device) for f in pair]
             except Exception as e:             # torch.compile needs a C++ compiler
                 choices[name] = f"not available: {type(e).__name__}"
     finally: torch.set_num_threads(before)
@@ -382,9 +416,11 @@ def run_bench(args) -> dict:
     keep_freed_memory()
     preset, start = PRESETS[args.preset], time.perf_counter()
     what = args.what.split(",") if args.what else [*GROUPS, "choices"]
-    result = bench(what, preset, args.threads, args.repeats)
-    say(bench_table(result))
+    check_device(args.device)
+    device = str(args.device or best_device())
+    result = bench(what, preset, args.threads, args.repeats, device)
+    say(f"{device_name(device)}\n{bench_table(result)}")
     if args.out:
         save_result(args.out, result, f"refcolor bench --preset {args.preset}", preset, 0,
-                    time.perf_counter() - start, (*MODULES, "engine.scale"))
+                    time.perf_counter() - start, (*MODULES, "engine.scale"), device)
     return result

@@ -298,6 +298,7 @@ class ValidationCurve(Callback):
 
     def measure(self, learner):
         "Add a line."
+        learner.look()                       # or raise `Diverged`
         line, device = {"step": learner.steps_done, "seconds": learner.seconds}, learner.device
         for prefix, labels, pairs in self.pairs:
             with torch.no_grad():
@@ -423,7 +424,7 @@ def judged_sources(
 
 def judge_row(study: Study, generator: nn.Module, datasets: dict) -> dict:   # of `open_study`
     "The metrics of a row, on pairs that it never saw, and the paired ones pair by pair."
-    extractor = feature_extractor("lite0", study.device or "cpu")
+    extractor = feature_extractor("lite0", next(generator.parameters()).device)
     sources = judged_sources(datasets["test"], study.n, study.preset.data.padding)
     found = measure_all(generator, sources, extractor)
     pairs = {k: [[round(x, 4) if math.isfinite(x) else None for x in np.atleast_1d(row).tolist()]

@@ -23,7 +23,8 @@ from ..core import (ModelConfig, code_digest, needs, preset_from_dict, processor
                            save_result, write_atomically)
 from ..data.characters import STYLES
 from ..data.pairs import CrossReference
-from ..engine.checkpoints import checkpoints
+from ..engine.checkpoints import checkpoints, remove_link
+from ..engine.devices import speed_up
 from ..generator import Generator, load_generator, save_generator
 from ..show import progress
 from .rows import (CURVE, ROOTS, ROWS, Study, Untrained, ValidationCurve,
@@ -63,7 +64,7 @@ def train_row(
                           save_every=max(1, min(100, steps // 4)))
     curve = ValidationCurve(valid, max(1, steps // 8), min(64, len(valid)))
     learner.callbacks.insert(0, curve)                                # before the checkpoint
-    return learner.fit(resume=out.exists())
+    return speed_up(learner, compile=False).fit(resume=out.exists())    # minutes, of a short run
 
 # %% ../../nbs/study/runs.ipynb #4f76cd7f
 PROBE_STEPS, PROBE_PAIRS = 20, 8
@@ -173,7 +174,7 @@ def run_row(
         if checkpoints(out) and not metrics.get("diverged"):
             save_generator(load_generator(out), out)
             for folder in checkpoints(out): shutil.rmtree(folder)
-            (out / "last").unlink(missing_ok=True)
+            remove_link(out / "last")
     return True
 
 # %% ../../nbs/study/runs.ipynb #35eab5e0

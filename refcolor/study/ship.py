@@ -22,13 +22,14 @@ from torch import Tensor
 
 from ..app.arguments import cannot_write
 from ..app.report import aligned
-from ..core import (PRESETS, SMALL, Preset, UserError, check_device, device_name,
+from ..core import (PRESETS, SMALL, Preset, UserError, best_device, check_device, device_name,
                            load_result, preset_from_dict, processor, save_result, say, write_atomically)
 from ..data.characters import STYLES, attribution
 from ..data.datasets import EMOJI_CREDIT, data_note, known_set, open_dataset
 from ..data.pairs import TEST_PICTURES, CrossReference
 from ..data.pictures import Samples
 from ..engine.checkpoints import checkpoints
+from ..engine.devices import check_precision, speed_up
 from ..engine.scale import keep_freed_memory
 from ..evaluate import measure_all
 from ..fid import feature_extractor
@@ -133,7 +134,7 @@ def train_weights(
         averages = load_generator(start).float().state_dict()
         for network in (learner.generator, learner.averaged): network.load_state_dict(averages)
     learner.callbacks.insert(0, ValidationCurve(valid, max(1, preset.train.steps // 16)))
-    return learner.fit(resume=out.exists())
+    return speed_up(learner).fit(resume=out.exists())
 
 # %% ../../nbs/study/ship.ipynb #4830ab0c
 def unseen_pairs(size: int, n: int) -> dict:   # data set -> its sources
@@ -145,7 +146,7 @@ def unseen_pairs(size: int, n: int) -> dict:   # data set -> its sources
 
 def judge_weights(generator: Generator, n: int = 256) -> dict:   # data set -> metrics
     "The weights on n unseen pairs of each set, straight and posed, at their own size."
-    extractor = feature_extractor("lite0", "cpu")
+    extractor = feature_extractor("lite0", next(generator.parameters()).device)
     return {name: measure_all(generator, sources, extractor).result
             for name, sources in unseen_pairs(generator.config.size, n).items()}
 
@@ -181,14 +182,15 @@ def ship_weights(
     folder.mkdir(parents=True, exist_ok=True)
     save_generator(load_generator(learner.out).half(), folder)
     (folder / "generator.safetensors").chmod(0o644)
-    generator = load_generator(folder)                 # the numbers are those of the halved ones
+    # the numbers are those of the halved ones
+    generator = load_generator(folder).to(learner.device)
     this = {"command": command, "steps": generator.preset.train.steps,
             "seconds": round(learner.seconds, 1), "device": device_name(learner.device)}
     metrics = {"data": judge_weights(generator), "stages": [*stages, this],
                "curve": [json.loads(l) for l in (learner.out / CURVE).read_text().splitlines()],
                "sha256": sha256((folder / "generator.safetensors").read_bytes()).hexdigest()}
     save_result(folder / "result.json", metrics, command, generator.preset, 0, learner.seconds,
-                SHIP_ROOTS, learner.device, probe=weights_probe(generator))
+                SHIP_ROOTS, learner.device, probe=weights_probe(generator.cpu()))
     result = load_result(folder / "result.json")
     (folder / "README.md").write_text(model_card(result), encoding="utf-8")
     return result
@@ -297,6 +299,8 @@ def run_reproduce(args) -> dict:
     modes = [f"--{mode}" for mode in ("show", "again", "recheck") if getattr(args, mode)]
     if len(modes) > 1: raise UserError(f"{' and '.join(modes)}: give one of them")
     check_device(args.device)
+    args.precision = args.precision or "fp32"      # rows are compared, from whichever machine
+    check_precision(args.precision, args.device or best_device())
     for folder in () if args.show or args.recheck else (args.results, args.runs):
         if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
     if args.experiment == "weights":
