@@ -6,8 +6,8 @@
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'UserError', 'NeedsExtra', 'needs',
            'needs_operator_stubs', 'ModelConfig', 'DataConfig', 'TrainConfig', 'Preset', 'with_recipe',
            'preset_to_dict', 'preset_from_dict', 'uniform', 'processes', 'best_device', 'code_digest', 'sync',
-           'write_atomically', 'processor', 'device_name', 'save_result', 'load_result', 'say', 'counted',
-           'check_device', 'check_image']
+           'write_atomically', 'processor', 'device_name', 'save_result', 'load_result', 'say', 'said_at_the_end',
+           'counted', 'check_device', 'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -373,9 +373,23 @@ def load_result(
 MODULES = ("train", "evaluate", "data.datasets")
 
 # %% ../nbs/engine/core.ipynb #5d5ca276
+_WAITING = []    # lists of lines, the innermost last
+
+
 def say(text: str):
     "Tell the person: on standard error, so that standard output stays clean for `--json`."
-    print(text, file=sys.stderr, flush=True)
+    text = text.encode(errors="backslashreplace").decode()        # a file's name may be no text
+    if _WAITING: _WAITING[-1].append(text)
+    else: print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def said_at_the_end():
+    "What is said within waits for the end; if that is an error, the error alone is said."
+    _WAITING.append([])
+    try: yield
+    finally: lines = _WAITING.pop()
+    for line in lines: say(line)
 
 
 def counted(

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import Triple, make_triple
-from .core import Preset, UserError, best_device, needs, preset_to_dict, processes, say
+from .core import (Preset, UserError, best_device, counted, needs, preset_to_dict,
+                           processes, say)
 from .discriminator import PatchGAN
 from .engine.callbacks import (Checkpoints, Log, Snapshots, be_deaf, deaf_children,
                                        stop_signals)
@@ -144,8 +145,8 @@ def too_large(
     n: int,      # pictures
 ) -> UserError:
     "The error of a batch that no epoch fills."
-    return UserError(f"batch of {batch} is larger than the data set, which has {n} to train on and "
-                     f"others held out: take --batch {n} at most, or more pictures")
+    return UserError(f"batch of {batch} is larger than the part to train on, "
+                     f"{counted(n, 'picture')}: take --batch {n} at most, or more pictures")
 
 
 def discriminator_loss(

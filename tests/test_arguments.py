@@ -34,8 +34,10 @@ def place(tmp_path, monkeypatch):
     picture.paste(0, (20, 10, 24, 40))
     picture.save("line.png")
     Path("text.txt").write_text("words")
-    Path("pictures").mkdir()
-    for k in range(3): picture.save(f"pictures/{k}.png")
+    for folder, p in (("pictures", picture), ("colours", Image.new("RGB", (60, 50), "red"))):
+        Path(folder).mkdir()
+        p.paste("blue", (0, 0, 9, 9)) if p.mode == "RGB" else None
+        for k in range(3): p.save(f"{folder}/{k}.png")
     return tmp_path
 
 
@@ -47,7 +49,7 @@ def refused(capsys, place, *words, at_once=True):
     try: code = main([str(w) for w in words])
     finally: cli.resolve_name = original
     out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if not line.startswith("note: ")]      # of a picture that was read
+    lines = err.splitlines()
     assert code == 2 and len(lines) == 1 and lines[0].startswith("refcolor") and not out, (words, code, err)
     assert sorted(place.rglob("*")) == before, (words, "something was made")
     return lines[0]
@@ -234,7 +236,9 @@ def test_paths_that_cannot_be_are_refused(name, option, place, capsys):
     ("export --out {nowhere}/m.onnx", "cannot write in {nowhere}"), ("train --out {nowhere}/run", "cannot write in {nowhere}"), ("demo --out {nowhere}", "cannot write in {nowhere}"),
     ("data show folder --root pictures --out {nowhere}/s.png", "cannot write in {nowhere}"),
     ("colorize --sketch line.png --reference line.png --out {nowhere}/o.png", "cannot write in {nowhere}"),
-    ("bench --out pipe", "pipe is no file")])
+    ("bench --out pipe", "pipe is no file"), ("data show folder --root pictures --out s.png/", "s.png/ is a folder's name; for a file, leave the / away"),
+    ("export --out m.onnx/", "leave the / away"), ("evaluate --report r.html/", "leave the / away"), ("colorize --sketch line.png --reference line.png --out o.png/", "leave the / away"),
+    ("colorize --sketch line.png/ --reference line.png --out o.png", "argument --sketch: line.png/ is a folder's name")])
 def test_what_cannot_be_written_is_known_before_the_work(words, said, place, capsys, monkeypatch):
     nowhere = place / "nowhere"                           # a folder that even its owner cannot write into
     nowhere.mkdir()
@@ -281,21 +285,24 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
 @pytest.mark.parametrize("words, said", [
     ("train --device meta --steps 1 --out run", "--device meta: not available"), ("train --device cuda:99 --out run", "--device cuda:99"), ("train --device cpu:9 --out run", "--device cpu:9"),
     ("reproduce triplet --device meta", "--device meta"), ("train --data folder --root {long} --out run", "File name too long"),
-    ("train --data folder:{long} --root pictures --out run", "no folder of sketches"), ("train --root pictures --out run", "'avatars' is drawn and has no --root"),
+    ("train --data folder:{long} --root pictures --out run", "folder of sketches"), ("train --root pictures --out run", "'avatars' is drawn and has no --root"),
     ("evaluate --weights {tiny} --root pictures", "is drawn and has no --root"), ("data check openmoji --root pictures", "is drawn"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --root pictures", "--root goes with --data"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --data avatars", "--data or --sketches: give one"),
     ("reproduce weights --data folder", "--data goes with rows"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
     ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
-    ("reproduce triplet --show --data folder --root nowhere", "no such folder"),
+    ("reproduce triplet --show --data folder --root nowhere", "no such folder"), ("reproduce triplet --show --again", "--show and --again: give one of them"),
+    ("reproduce table2 --again --recheck", "--again and --recheck: give one"), ("reproduce weights --again", "--again goes with rows"),
+    ("train --data folder --root line.png --out run", "--root line.png is not a folder"), ("data check folder --root text.txt", "--root text.txt is not a folder"),
+    ("evaluate --weights {tiny} --sketches line.png --truths pictures", "--sketches line.png is not a folder"),
     ("bench --what warp,speed", "unknown 'speed'"), ("evaluate --weights {tiny} --n 2 --distance frechet", "needs at least 1281 pictures"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --n 1 --distance kernel", "needs at least 2 pictures"),
     ("evaluate --weights nowhere", "no generator.safetensors and preset.json in nowhere or nowhere/last; name a run's folder, or leave it out"), ("evaluate --weights text.txt", "text.txt"), ("evaluate --weights {tiny} --sketches pictures --truths nowhere", "no such folder"),
     ("colorize --sketch line.png --reference pictures --out o.png", "pictures is a folder"), ("colorize --sketch pictures --reference line.png pictures --out o", "pictures is a folder"),
     ("colorize --sketch pictures --reference nowhere.png --out o", "no such file: nowhere.png"), ("colorize --sketch pictures --reference text.txt --out o", "not an image"),
-    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("train --data folder --root pictures --batch 9 --out run", "which has 1 to train on and others held out: take --batch 1 at most, or more pictures"),
+    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("train --data folder --root colours --batch 9 --out run", "the part to train on, 1 picture: take --batch 1 at most, or more pictures"),
     ("train --accumulate 3 --out run", "--accumulate may be 1, 2, 4, 8"), ("train --batch 7 --accumulate 2 --out run", "--accumulate may be 1, 7"),
-    ("train --batch 3000 --out run", "which has 2500 to train on and others held out: take --batch 2500")])
+    ("train --batch 3000 --out run", "the part to train on, 2500 pictures: take --batch 2500")])
 def test_nothing_is_made_and_nothing_said_before_the_mistake_is_named(words, said, place, capsys):
     words = words.format(long=LONG, tiny=TINY).split()
     assert said in refused(capsys, place, *words, at_once=False)

@@ -134,7 +134,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(case, run_folder, tmp_path, monke
     try: code = main([a.format(**names) for a in arguments])
     except SystemExit as e: code = e.code
     err = capsys.readouterr().err
-    lines = [line for line in err.splitlines() if not line.startswith("note: ")]    # of what was read; no data line
+    lines = err.splitlines()                       # no note on what was read, no data line
     assert code == 2 and len(lines) == 1 and lines[0].startswith("refcolor") and expected in lines[0], err
     assert "Traceback" not in err
     assert not list(tmp.iterdir()), "something half-written was left behind"

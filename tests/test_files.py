@@ -3,16 +3,18 @@ import contextlib
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFilter, ImageOps
 
+import refcolor
 from refcolor.app.cli import main
-from refcolor.colorize import colorize, is_line_art
+from refcolor.colorize import colorize
 from refcolor.core import UserError
 from refcolor.data.datasets import open_dataset
-from refcolor.data.decode import drawn_in, notes_of, on_dark_paper, read_picture, read_sketch
+from refcolor.data.decode import colourless, drawn_in, is_line_art, notes_of, on_dark_paper, read_picture, read_reference, read_sketch
 from refcolor.data.pairs import FolderPairs
 
 HAIR, SKIN, SHIRT = (200, 60, 40), (240, 200, 170), (40, 90, 200)
@@ -100,6 +102,45 @@ def test_a_large_sheet_and_margins_cost_little(tight):
     assert error(crop_of(blind)) > 2 * max(errors.values()), "the whole sheet is good enough: framing is not needed"
 
 
+def test_gutters_and_double_frames_cost_little(tight):
+    "As good as the page alone; a network that sees the gutter errs four times as much."
+    errors = {
+        "a gutter": error(crop_of(colorize(on_sheet(LINE, (280, 240), (40, 0), "black"), COLOUR), (40, 0))),
+        "a shade": error(crop_of(colorize(shaded(60, 0), COLOUR), (60, 0))),
+        "a reference with a gutter": error(colorize(LINE, on_sheet(COLOUR, (320, 240), (80, 0), "black"))),
+        "a double frame": error(crop_of(colorize(twice_framed(LINE, 4, 30, 4), COLOUR), (38, 38)))}
+    assert max(errors.values()) < 1.33 * tight + 2, (tight, errors)
+
+
+def test_a_figure_that_the_border_cuts_is_seen_to_go_on(monkeypatch):
+    "At the left, at the right, above; as high as its sheet, a head that touches it and a horizon stay as they are."
+    from refcolor.framing import View
+    places = [(-100, 120), (340, 120), (120, -90)]
+    def errors():
+        for at in places:
+            page, truth = on_sheet(LINE, at=at), on_sheet(COLOUR, at=at)
+            painted = (pixels(page).min(2) > 200) & (pixels(truth).min(2) < 240)
+            yield apart(colorize(page, COLOUR), truth)[painted].mean()
+    good = list(errors())
+    monkeypatch.setattr("refcolor.framing.BORDER", 0)
+    assert all(2 * ours < blind for ours, blind in zip(good, errors(), strict=True)), good
+    monkeypatch.undo()
+    scene, hair = Image.new("L", (300, 300), 255), LINE.convert("L")
+    ImageDraw.Draw(scene).polygon([(-9, 100), (150, 20), (320, 90), (320, 250), (-9, 240)], outline=0, width=3)
+    ImageDraw.Draw(hair).line((0, 90, 80, 60), 0, 3)
+    for whole in (scene, hair, LINE.convert("L")): assert View.of(whole, 64).figure == (0, 0, *whole.size)
+
+
+def test_colours_go_on_to_a_frame():
+    "To the last row above it, at any size; the frame stays as it is."
+    for size in (240, 1100):
+        width = round(3 * size / 240)
+        framed = with_frame(figure(size=size), width=width)
+        result = pixels(colorize(framed, COLOUR))[size // 2 + size * 2 // 5:, size // 3:size * 2 // 3]
+        paper = pixels(framed)[-len(result):, size // 3:size * 2 // 3].min(2) > 250
+        assert paper.any() and not (result[paper].min(1) > 200).any()
+
+
 def test_the_sheet_keeps_its_size_its_ink_and_its_white():
     sheet = with_frame(on_sheet(LINE, (700, 500), (300, 200)), "ltr", 8)
     sheet.putpixel((100, 100), (0, 0, 0))
@@ -178,6 +219,18 @@ def test_a_hint_means_the_picture_as_drawn():
 FIGURE = (150, 145, 331, 359)      # of LINE at (120, 120)
 
 
+def shaded(width, least):
+    "A page that bends down into the gutter of its book."
+    light = np.clip(least + (1 - least) * np.arange(240 + width) / width, 0, 1)[None, :, None]
+    return Image.fromarray(np.uint8(pixels(on_sheet(LINE, (240 + width, 240), (width, 0))) * light))
+
+
+def twice_framed(picture, outer, gap, inner):
+    (w, h), n = picture.size, outer + gap
+    framed = with_frame(on_sheet(picture, (w + 2 * inner, h + 2 * inner), (inner, inner)), width=inner)
+    return with_frame(on_sheet(framed, (framed.width + 2 * n, framed.height + 2 * n), (n, n)), width=outer)
+
+
 @pytest.mark.parametrize("picture, figure, sheet", [
     (on_sheet(LINE), FIGURE, (0, 0, 480, 480)),
     (on_sheet(COLOUR), FIGURE, (0, 0, 480, 480)),
@@ -202,7 +255,16 @@ FIGURE = (150, 145, 331, 359)      # of LINE at (120, 120)
     (with_frame(LINE, "b", 3, "grey").crop((0, 0, 240, 240)), (0, 0, 240, 237), (0, 0, 240, 237)),
     (Image.new("RGB", (50, 70), "red"), (0, 0, 50, 70), (0, 0, 50, 70)),
     (Image.linear_gradient("L").convert("RGB"), (0, 0, 256, 256), (0, 0, 256, 256)),
-], ids=range(23))
+    (on_sheet(LINE, (320, 240), (80, 0), "black"), (80, 0, 320, 240), (80, 0, 320, 240)),                            # a gutter
+    (on_sheet(COLOUR, (264, 240), (0, 0), "black"), (0, 0, 240, 240), (0, 0, 240, 240)),
+    (on_sheet(on_sheet(LINE), (480, 560), (0, 80), "black"), tuple(np.add(FIGURE, (0, 80, 0, 80))), (0, 80, 480, 560)),
+    (shaded(60, 0), (60, 0, 300, 240), (60, 0, 300, 240)), (shaded(60, .3), (60, 0, 300, 240), (60, 0, 300, 240)),
+    (twice_framed(LINE, 4, 30, 4), (38, 38, 278, 278), (38, 38, 278, 278)),
+    (twice_framed(LINE, 25, 6, 2), (33, 33, 273, 273), (33, 33, 273, 273)),
+    (read_picture(encoded(twice_framed(COLOUR, 8, 12, 4), "JPEG", quality=60)), (24, 24, 264, 264), (24, 24, 264, 264)),
+    (on_sheet(twice_framed(LINE, 4, 30, 4), (396, 376), (40, 30)), (78, 68, 318, 308), (78, 68, 318, 308)),
+    (twice_framed(on_sheet(LINE), 4, 30, 4).rotate(.7, Image.Resampling.BICUBIC, fillcolor="white"), tuple(np.add(FIGURE, 38)), (41, 41, 515, 515)),
+], ids=range(33))
 def test_what_is_drawn_is_found(picture, figure, sheet):
     found, paper = drawn_in(picture)
     size = max(figure[2] - figure[0], figure[3] - figure[1])
@@ -249,7 +311,7 @@ def test_light_ink_is_dark_ink(light):
     figure(("black", "white", "black"))],
     ids=["lines", "colours", "wide frame", "colours on black", "white figure on black", "the same, small", "underexposed", "black areas"])
 def test_dark_ink_stays(dark):
-    assert not on_dark_paper(dark) and not apart(read_sketch(dark), dark).any() and not notes_of(read_sketch(dark))
+    assert not on_dark_paper(dark) and not apart(read_sketch(dark), dark).any() and "light ink" not in str(notes_of(read_sketch(dark)))
 
 
 @pytest.mark.parametrize("paper, ink", [((255,) * 3, (225,) * 3), ((250, 245, 235), (225, 220, 210)), ((200,) * 3, (180,) * 3), ((255, 255, 255), (255, 255, 215)), ((40,) * 3, (60,) * 3)],
@@ -285,6 +347,7 @@ def test_white_on_black_is_coloured_like_black_on_white():
 @pytest.mark.parametrize("empty, why", [
     (Image.new("L", (90, 60), 0), "all dark, there is no drawing"), (Image.new("RGB", (90, 60), (20, 0, 30)), "all dark, there is no drawing"),
     (Image.fromarray(np.random.default_rng(0).integers(0, 12, (60, 90), np.uint8)), "all dark, there is no drawing"),
+    (Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90), np.uint8)), "is noise"),
     (Image.new("L", (90, 60), 255), "blank, there is nothing"), (Image.new("RGBA", (90, 60), (9, 9, 9, 0)), "blank, there is nothing")])
 @pytest.mark.parametrize("clean", [True, False])
 def test_a_page_without_a_drawing_is_refused_for_the_true_reason(empty, why, clean):
@@ -521,6 +584,33 @@ def test_frames_are_counted(tmp_path):
     assert not notes_of(read_sketch(encoded(LINE))) and not notes_of(read_sketch(encoded(LINE, "GIF")))
 
 
+def test_a_blank_page_is_not_the_drawing(tmp_path, capsys):
+    "The first that is not empty, and said so; where all are empty, the error says how many there were."
+    white, dark = (Image.new("RGB", LINE.size, shade) for shade in ("white", "black"))
+    for kind, options in (("GIF", {}), ("WEBP", dict(lossless=True)), ("PNG", {}), ("TIFF", {})):
+        frame = "page" if kind == "TIFF" else "frame"
+        def film(*frames): return encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        for frames, k in (((white, LINE, COLOUR), 2), ((white, dark, LINE), 3)):
+            read = read_sketch(film(*frames))
+            assert not apart(read, LINE).any() and notes_of(read) == [f"sketch: {frame} {k} of 3 is taken, what is before it is blank"], kind
+        if kind in ("GIF", "TIFF"):
+            assert not apart(read_reference(film(white, COLOUR)), COLOUR.quantize(255) if kind == "GIF" else COLOUR).any()
+        speck = white.copy(); speck.putpixel((3, 3), (250, 250, 250))               # or equal frames become one
+        with pytest.raises(UserError, match=rf"is blank, .* \({frame} 1 of 2 is taken\)$"): read_sketch(film(white, speck))
+        with contextlib.suppress(UserError): assert not apart(read_sketch(film(white, LINE)[:-60]), LINE).any()       # the second is cut
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
+def test_a_file_that_is_cut_is_said_to_be_so(kind, tmp_path):
+    data = encoded(COLOUR, kind)
+    for share in (0.2, 0.5, 0.9):
+        (tmp_path / "cut.x").write_bytes(data[:int(len(data) * share)])
+        for source in (tmp_path / "cut.x", (tmp_path / "cut.x").read_bytes()):
+            with pytest.raises(UserError, match="ends too early.*; get it again$"): read_picture(source)
+    (tmp_path / "cut.x").write_bytes(b"")
+    with pytest.raises(UserError, match="cut.x: it is empty; get it again$"): read_picture(tmp_path / "cut.x")
+
+
 def test_a_preview_is_not_the_picture(tmp_path):
     small = COLOUR.resize((60, 60))
     for kind in ("TIFF", "MPO"):
@@ -573,6 +663,29 @@ def test_a_folder_says_it_of_each_sketch_and_once_of_a_reference(tmp_path):
     code, said = run("colorize", "--sketch", tmp_path / "in", "--reference", tmp_path / "film.gif", "--out", tmp_path / "out")
     notes = [line.rpartition("/")[2] for line in said.splitlines() if line.startswith("note: ")]
     assert code == 0 and sorted(n.split(":")[0] for n in notes) == ["1.png", "2.png", "film.gif"], said
+
+
+def test_what_a_picture_cannot_be_is_refused_and_one_of_many_is_named(tmp_path):
+    "Colour pictures as sketches, line art as truths, references or a training set: a note for one, an error for all."
+    def folder(name, *pictures):
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures): picture.save(tmp_path / name / f"{k}.png")
+        return tmp_path / name
+    lines, colours, blanks = folder("l", *[LINE] * 12), folder("c", *[COLOUR] * 12), folder("b", *[Image.new("RGB", (64, 64), "white")] * 12)
+    mixed, most = folder("m", COLOUR, *[LINE] * 11), folder("n", LINE, *[COLOUR] * 11)
+    (lines / "colours").mkdir()
+    judge = ["evaluate", "--distance", "none", "--weights", Path(refcolor.__file__).parent / "weights" / "tiny"]
+    for option, words in {"--sketches": [*judge, "--sketches", colours, "--references", most], "--truths": [*judge, "--sketches", lines, "--truths", lines],
+                          "--references": [*judge, "--sketches", lines, "--references", lines], f"--root {lines}": ["train", "--data", "folder", "--root", lines, "--out", tmp_path / "run"],
+                          f"--root {blanks}": ["train", "--data", "folder", "--root", blanks, "--out", tmp_path / "run"]}.items():
+        code, said = run(*words)
+        assert code == 2 and len(said.splitlines()) == 1 and f"refcolor: {option}: none of " in said and "0.png: " in said, said
+    assert not (tmp_path / "run").exists()
+    for option, notes in (("--truths", ["m/0.png: dark or coloured areas", "n/0.png: black, white"]), ("--references", ["n/0.png: black, white"])):
+        code, said = run(*judge, "--sketches", mixed, option, most)
+        assert code == 0 and [said.count(note) for note in notes] == [1] * len(notes), said
+    code, said = run("data", "show", "folder", "--root", blanks, "--out", tmp_path / "sheet.png")          # to be looked at
+    assert code == 0 and "one colour only" in said and (tmp_path / "sheet.png").exists()
 
 
 def test_training_and_evaluation_read_drawings_alike(tmp_path, capsys):
@@ -642,7 +755,9 @@ def test_two_figures_are_said():
     ImageDraw.Draw(mark).ellipse((260, 20, 400, 90), outline="black", width=3)
     above = on_sheet(LINE, (240, 520), (0, 280))
     above.paste(LINE, (0, 0))
-    assert not notes(mark) and not notes(LINE) and not notes(with_frame(on_sheet(LINE), width=5)) and not notes(above)
+    assert len(said := notes(above)) == 1 and "two figures" in said[0]
+    assert not notes(mark) and not notes(LINE) and not notes(with_frame(on_sheet(LINE), width=5))
+    assert not notes(on_sheet(LINE, (140, 240), (-100, 0))), "a head above shoulders is one figure"
 
 
 def test_drawings_of_one_figure_are_none_of_two():
@@ -652,12 +767,15 @@ def test_drawings_of_one_figure_are_none_of_two():
     assert not any(two_figures(to_image(d)) for d in drawings)
 
 
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+
+
 @pytest.mark.parametrize("reference, words", [
     (LINE, "black, white and grey"), (LINE.convert("1"), "black, white and grey"), (COLOUR.convert("L"), "black, white and grey"),
     (Image.fromarray(np.uint8(pixels(LINE) * [.98, .95, .85])), "black, white and grey"),
     (Image.new("RGB", (64, 64), "white"), "one colour"), (Image.new("RGBA", (64, 64)), "one colour"), (Image.new("L", (64, 64), 99), "one colour"),
-    (Image.new("RGB", (64, 64), "red"), "one colour")],
-    ids=["lines", "1 bit", "grey picture", "yellow paper", "white", "clear", "grey", "red"])
+    (Image.new("RGB", (64, 64), "red"), "one colour"), (NOISE, "noise only"), (on_sheet(LINE, (2000, 2000), (1500, 100)), "black, white and grey")],
+    ids=["lines", "1 bit", "grey picture", "yellow paper", "white", "clear", "grey", "red", "noise", "small"])
 def test_a_reference_without_colours_is_said(reference, words):
     said = notes(LINE, reference)
     assert len(said) == 1 and words in said[0], said
@@ -680,7 +798,7 @@ def test_blank_pictures_are_named_in_training(tmp_path, capsys):
         with contextlib.suppress(UserError):
             data = open_dataset("folder", tmp_path, split, 64, cache=False)
             data.batch(range(len(data)))
-    assert "0.png is blank" in capsys.readouterr().err
+    assert "0.png: one colour only, there are no colours to learn from" in capsys.readouterr().err
 
 
 def test_notes_are_in_the_json(tmp_path):
@@ -716,7 +834,12 @@ def test_python_takes_paths_and_one_clear_error(tmp_path):
         assert not apart(colorize(*paths), expected).any()
     for none in ([], ()):
         with pytest.raises(UserError, match="reference: none is given"): colorize(LINE, none)
-    with pytest.raises(UserError, match="^reference: cannot read"): colorize(LINE, None)
+    for none in (None, [None], ""):
+        with pytest.raises(UserError, match="^reference: none is given"): colorize(LINE, none)
+        if none != [None]:
+            with pytest.raises(UserError, match="^sketch: none is given"): colorize(none, COLOUR)
+    for wrong in (5, pixels(COLOUR), {}):
+        with pytest.raises(UserError, match="^reference: (int|ndarray|dict) is no picture; give a path, bytes"): colorize(LINE, wrong)
 
 
 def test_colour_is_seen_by_its_areas():

@@ -27,7 +27,7 @@ def own_cache(tmp_path_factory, monkeypatch): monkeypatch.setenv("REFCOLOR_CACHE
 def line(path, size=(64, 64), ink=0):
     "A drawing: a ring on paper."
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawing = Image.new("L", size, 255)
+    drawing = Image.new("RGB" if isinstance(ink, str) else "L", size, "white")
     ImageDraw.Draw(drawing).ellipse((size[0] // 5, size[1] // 5, size[0] * 4 // 5, size[1] * 4 // 5), outline=ink, width=3)
     drawing.save(path)
     return path
@@ -45,9 +45,9 @@ def colour(path, size=(64, 64), fill="tomato"):
 def odd(tmp_path):
     "A folder as people have them: three pictures, and much that is none."
     folder = tmp_path / "odd"
-    line(folder / "a.png")
+    line(folder / "a.png", ink="blue")                                    # a pencil: a sketch, and a picture with a colour
     Image.open(folder / "a.png").save(folder / "b.JFIF", "JPEG")
-    line(folder / "sub.png" / "d.Png")                                    # a folder may be called anything
+    line(folder / "sub.png" / "d.Png", ink="blue")                                    # a folder may be called anything
     (folder / "._a.png").write_bytes(b"\0\5\x16\7\0\2\0\0" + b"\0" * 80)   # macOS
     (folder / ".hidden").mkdir()
     shutil.copy(folder / "a.png", folder / ".hidden" / "e.png")
@@ -328,8 +328,8 @@ def test_hidden_files_of_the_six_sets_are_no_pictures(tmp_path):
         assert check_dataset(name, root) == before, name
 
 
-@pytest.mark.parametrize("name, words", [("x" * 300, "no such folder"), ("{tmp}/nowhere", "no such folder"), ("{tmp}/a.png", "no such folder")])
+@pytest.mark.parametrize("name, words", [("x" * 300, "no such folder"), ("{tmp}/nowhere", "no such folder"), ("{tmp}/a.png", "is not a folder")])
 def test_a_root_that_is_none_is_one_line(name, words, tmp_path):
     line(tmp_path / "a.png")
     with pytest.raises(UserError, match=words): open_dataset("folder", name.format(tmp=tmp_path))
-    with pytest.raises(UserError, match="no folder of sketches"): open_dataset(f"folder:{name}", tmp_path)
+    with pytest.raises(UserError, match=f"folder of sketches .*{words}"): open_dataset(f"folder:{name.format(tmp=tmp_path)}", tmp_path)

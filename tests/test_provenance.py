@@ -64,12 +64,11 @@ def test_folders_and_classes_are_sampled_not_cut_off(tmp_path, capsys):
     assert torch.equal(again.batch(range(10)).real, cross.batch(range(10)).real)
 
 
-def test_an_evaluation_notes_its_sample(tmp_path, monkeypatch, capsys):
+def test_an_evaluation_notes_its_sample(tmp_path, capsys):
     "In what a program reads and in the report; a set that is judged whole, or drawn, has none."
     tmp_path /= os.fsdecode(b"caf\xe9")                              # of an old disk, and no UTF-8
     for k in range(12):
-        for name in ("sketches", "truths"): draw(tmp_path / name / f"{k}.png", "white", k)
-    monkeypatch.setattr(report, "say", lambda text: None)            # what captures it is stricter than a terminal
+        for name, paper in (("sketches", "white"), ("truths", "tomato")): draw(tmp_path / name / f"{k}.png", paper, k)
     words = ["evaluate", "--weights", str(Path(core.__file__).parent / "weights" / "tiny"), "--distance", "none", "--json", "--report", str(tmp_path / "r.html")]
     files = ["--sketches", str(tmp_path / "sketches"), "--truths", str(tmp_path / "truths")]
     for more, sample in (([*files, "--n", "3"], dict(n=3, of=12, seed=0)), ([*files, "--n", "12"], None), (["--n", "2"], None)):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_COLOURS', 'meant', 'Parser', 'known', 'whole', 'word', 'finite', 'colour', 'colours', 'hint_word', 'path',
-           'cannot_write', 'to_write', 'in_folder']
+           'is_slashed', 'no_slash', 'cannot_write', 'to_write', 'in_folder']
 
 # %% ../../nbs/app/arguments.ipynb #23ba04e4
 import argparse
@@ -152,7 +152,18 @@ def path(text: str) -> Path:
             if isinstance(e, ValueError) or e.errno == errno.ENAMETOOLONG:
                 why = getattr(e, "strerror", None) or str(e)
                 raise ArgumentTypeError(f"{text[:40]!r}…: {why}") from None
+    if is_slashed(text) and os.path.isfile(Path(text)): raise no_slash(text)
     return Path(text)
+
+
+def is_slashed(text: str) -> bool:
+    "Whether a path is written as that of a folder."
+    return text.endswith(("/", os.sep)) and Path(text).name != ""
+
+
+def no_slash(text: str) -> ArgumentTypeError:
+    "The error of a file that is named as folders are."
+    return ArgumentTypeError(f"{text} is a folder's name; for a file, leave the / away")
 
 
 def cannot_write(
@@ -182,6 +193,8 @@ def to_write(
     def new(text):
         place = path(text)
         either = folder is None and (os.path.isdir(place) or not place.suffix)
+        if is_slashed(text) and not folder and place.suffix and not os.path.isdir(place):
+            raise no_slash(text)
         if suffixes and place.suffix.lower() not in suffixes and not either:
             raise ArgumentTypeError(f"{place}: give it the suffix {suffixes[0]}")
         if why := cannot_write(place, folder): raise ArgumentTypeError(f"{place} {why}")

@@ -222,7 +222,9 @@ def main(argv=None) -> int:
     try: args = make_parser().parse_args(argv)
     except SystemExit as e: return e.code or 0     # help, the version, or a mistake that was told
     os.environ["MPLBACKEND"] = "Agg"           # pictures go to files, never to a window
-    say = lambda text: print(f"refcolor{text}", file=sys.stderr, flush=True)      # noqa: E731
+    def say(text):                             # a file's name may be no text
+        text = f"refcolor{text}".encode(errors="backslashreplace").decode()
+        print(text, file=sys.stderr, flush=True)
     try:
         result = resolve_name(args.run)(args)
         if args.json: print(json.dumps(result))

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['QUALITY', 'demo_pictures', 'loss_curves', 'is_folder', 'is_demo', 'peak_memory', 'run_demo', 'Tell', 'preset_of',
-           'run_train', 'keeps_a_picture', 'save_picture', 'layers_at', 'check_targets', 'hints_of', 'is_flat',
-           'save_flats', 'said_palette', 'run_colorize', 'jobs', 'run_list', 'run_fetch', 'run_check', 'run_show']
+           'run_train', 'learner_of', 'keeps_a_picture', 'save_picture', 'layers_at', 'check_targets', 'hints_of',
+           'is_flat', 'save_flats', 'said_palette', 'run_colorize', 'jobs', 'run_list', 'run_fetch', 'run_check',
+           'run_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
 import io
@@ -14,6 +15,7 @@ import os
 import shutil
 import sys
 import textwrap
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,7 +30,7 @@ from ..augment import noise_size, self_reference
 from .layers import line_layer, palette_of_all, save_layers
 from ..colorize import colorize, default_weights, flat_colours, paper_of
 from ..core import (MODULES, PRESETS, Preset, UserError, best_device, check_device,
-                           counted, needs, save_result, say, uniform, with_recipe,
+                           counted, needs, said_at_the_end, save_result, say, uniform, with_recipe,
                            write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
@@ -151,9 +153,11 @@ def run_demo(args) -> dict:
 # %% ../../nbs/app/commands.ipynb #5cb6c765
 class Tell(Callback):
     "Lines to say when a run begins, and no mistake stands in its way."
-    def __init__(self, *lines): self.lines = lines     # of text; None: nothing
+    def __init__(self, waiting, *lines):     # what waits till then, closed; text, or None: nothing
+        self.waiting, self.lines = waiting, lines
 
     def before_fit(self, learner):
+        self.waiting.close()
         for line in filter(None, self.lines): say(line)
 
 
@@ -171,8 +175,25 @@ def preset_of(
 def run_train(args) -> dict:
     "Train a preset on a data set."
     from refcolor.engine.scale import keep_freed_memory
-    from refcolor.train import Learner, batch_parts, too_large
     keep_freed_memory()
+    with ExitStack() as waiting:
+        waiting.enter_context(said_at_the_end())
+        learner = learner_of(args, waiting)
+        if not learner.processes.is_main_process: waiting.close()    # it has no callbacks
+        learner.fit(resume=args.resume)
+    if learner.processes.is_main_process:
+        steps = counted(learner.steps_done, "step")
+        say(f"trained {steps} in {learner.seconds:.0f} s; weights: {learner.out}/last")
+    return {"out": str(learner.out), "steps": learner.steps_done,
+            "seconds": round(learner.seconds, 1)}
+
+
+def learner_of(
+    args,        # of `refcolor train`
+    waiting: ExitStack,   # of what is said when the run begins
+):               # a Learner
+    "Open the data, and look for all mistakes."
+    from refcolor.train import Learner, batch_parts, too_large
     preset = preset_of(args)
     check_device(args.device)
     device, out = args.device or best_device(), Path(args.out)
@@ -189,6 +210,7 @@ def run_train(args) -> dict:
     source = {"data": args.data, "root": os.path.realpath(args.root) if args.root else None}
     if train_set.name not in GENERATED:
         check_apart(out, [train_set.source.root])
+        train_set.check_roles()
         digest = train_set.source.paths.digest()
         source["files"] = f"{len(train_set)} (digest {digest[:12]})"
     train_set.batch([0])                    # none that can be read: said now, not in the first step
@@ -202,14 +224,10 @@ def run_train(args) -> dict:
     if args.tensorboard: learner.callbacks.append(TensorBoard())
     alone = preset.data.recipe == "posed" and preset.data.cross
     alone = alone and not hasattr(train_set, "palettes")
-    learner.callbacks.append(Tell(data_note(args.data), alone and (
+    learner.callbacks.append(Tell(waiting, data_note(args.data), alone and (
         f"note: {args.data} knows no parts, so no reference is another picture: each is the "
         "drawing's own, recoloured and posed")))
-    learner.fit(resume=args.resume)
-    if learner.processes.is_main_process:
-        steps = counted(learner.steps_done, "step")
-        say(f"trained {steps} in {learner.seconds:.0f} s; weights: {out}/last")
-    return {"out": str(out), "steps": learner.steps_done, "seconds": round(learner.seconds, 1)}
+    return learner
 
 # %% ../../nbs/app/commands.ipynb #1a4e562b
 # flat colours and thin lines; as PNG a little larger than with the default's 6, and twice as fast
@@ -339,11 +357,8 @@ def said_palette(facts: dict, pictures: int) -> list:   # facts of `save_flats`
 
 def run_colorize(args) -> dict:
     "Colour a sketch, or a folder of them, with one reference or several."
-    todo, folder = jobs(args.sketch, args.reference, args.out), os.path.isdir(args.sketch)
-    kept = check_targets(args, [target for *_, target in todo])
-    if args.hint and folder: raise UserError("--hint: give it with one sketch, not with a folder")
-    weights, failed, facts, notes = args.weights or default_weights(), {}, {}, []
-    palette, flat = args.palette, is_flat(args)
+    folder, palette, flat = os.path.isdir(args.sketch), args.palette, is_flat(args)
+    failed, facts, notes, generator = {}, {}, [], None
     @lru_cache(8)
     def read(path):                            # what is worth knowing about it is said once
         picture = read_reference(path)
@@ -351,23 +366,28 @@ def run_colorize(args) -> dict:
         for note in notes_of(picture): say(f"note: {note}")
         picture.info["refcolor"] = str(path), []
         return picture
-    left = [job for job in todo if job[2] not in kept]
-    if folder and not os.path.isdir(args.reference[0]):
-        shared = [read(path) for path in args.reference]
-        if flat and not palette:               # one for all frames
-            palette = palette_of_all([p.crop(drawn_in(p)[0]) for p in shared])
-    generator = load_generator(weights) if folder else None
+    with said_at_the_end():
+        todo = jobs(args.sketch, args.reference, args.out)
+        kept = check_targets(args, [target for *_, target in todo])
+        if args.hint and folder: raise UserError("--hint: give it with one sketch, not a folder")
+        weights, left = args.weights or default_weights(), [j for j in todo if j[2] not in kept]
+        if folder and not os.path.isdir(args.reference[0]):
+            shared = [read(path) for path in args.reference]
+            if flat and not palette:           # one for all frames
+                palette = palette_of_all([p.crop(drawn_in(p)[0]) for p in shared])
+        if folder: generator = load_generator(weights)
     for sketch_path, reference_paths, target in progress(left, "colouring") if folder else left:
         try:
-            references = [read(path) for path in reference_paths]
-            sketch = read_picture(sketch_path, "sketch") if args.hint else None
-            hints = hints_of(args.hint, sketch, references)
-            if generator is None: generator = load_generator(weights)
-            how = dict(weights=generator, palette=palette, hints=hints, clean=args.clean,
-                       extract=args.extract)
-            if flat: result = save_flats(args, sketch_path, references, target, how, facts)
-            else: save_picture(result := colorize(sketch_path, references, **how), target)
-            notes.extend(result.info["notes"])
+            with said_at_the_end():
+                references = [read(path) for path in reference_paths]
+                sketch = read_picture(sketch_path, "sketch") if args.hint else None
+                hints = hints_of(args.hint, sketch, references)
+                if generator is None: generator = load_generator(weights)
+                how = dict(weights=generator, palette=palette, hints=hints, clean=args.clean,
+                           extract=args.extract)
+                if flat: result = save_flats(args, sketch_path, references, target, how, facts)
+                else: save_picture(result := colorize(sketch_path, references, **how), target)
+                notes.extend(result.info["notes"])
         except UserError as e:
             if not folder: raise
             failed[str(sketch_path)] = str(e)
@@ -439,12 +459,14 @@ def run_show(args) -> dict:
     "Draw some pictures of a data set as training sees them: image, sketch, target, reference."
     out = args.out or Path(f"{args.name.partition(':')[0]}.png")
     if why := cannot_write(out): raise UserError(f"--out {out} {why}")
-    dataset = open_dataset(args.name, args.root, "train", 128, args.n)
-    if dataset.name not in GENERATED: check_apart(out, [dataset.source.root])
-    config, n = PRESETS["PAPER"].data, min(args.n, len(dataset))
-    index = [i * len(dataset) // n for i in range(n)]
-    image, sketch, _ = dataset.batch(index)
-    triple = self_reference(image, sketch, config, uniform(0, 0, index, noise_size(config)))
+    with said_at_the_end():
+        dataset = open_dataset(args.name, args.root, "train", 128, args.n)
+        if dataset.name not in GENERATED: check_apart(out, [dataset.source.root])
+        config, n = PRESETS["PAPER"].data, min(args.n, len(dataset))
+        index = [i * len(dataset) // n for i in range(n)]
+        image, sketch, _ = dataset.batch(index)
+    noise = uniform(0, 0, index, noise_size(config))
+    triple = self_reference(image, sketch, config, noise, may_be_blank=True)
     sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
     figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
     write_atomically(out, partial(save_figure, figure, dpi=100))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..colorize import default_weights
-from ..core import (UserError, best_device, counted, needs, processes, say,
+from ..core import (UserError, best_device, counted, needs, processes, said_at_the_end, say,
                            write_atomically)
 from ..data.datasets import data_note
 from ..data.pairs import open_sources
@@ -198,11 +198,12 @@ def run_evaluate(args) -> dict:
     sizes, padding = [g.config.size for g in generators], generators[0].preset.data.padding
     extractor = None if args.distance == "none" else feature_extractor(args.features, device)
     if extractor: check_crowd(args.n, extractor.dims, extractor.name, args.distance)
-    sources = {size: open_sources(data, size, args.n, args.root, args.sketches,
-                                  args.references, args.truths, args.skip_bad, padding)
-               for size in dict.fromkeys(sizes)}
-    n = sources[sizes[0]][0].n
-    if extractor: check_crowd(n, extractor.dims, extractor.name, args.distance)
+    with said_at_the_end():
+        sources = {size: open_sources(data, size, args.n, args.root, args.sketches,
+                                      args.references, args.truths, args.skip_bad, padding)
+                   for size in dict.fromkeys(sizes)}
+        n = sources[sizes[0]][0].n
+        if extractor: check_crowd(n, extractor.dims, extractor.name, args.distance)
     if rank: args.json = False
     else:
         say(data_note(data) if not args.sketches else f"data: {args.sketches}")

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import tarfile
 import urllib.request
 import warnings
@@ -28,13 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import UserError, counted, needs
+from ..core import UserError, counted, needs, say
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .emoji import EMOJI_KINDS
 from .decode import read_picture, read_sketch
 from .pictures import (
-    Listing, PictureReader, Samples, Source, _float, _tenth, cache_folder,
-    crop_and_flip, list_pictures, named_pictures, no_pictures, some_of)
+    Listing, PictureReader, Samples, Source, _float, _tenth, cache_folder, check_folder,
+    check_roles, crop_and_flip, list_pictures, named_pictures, no_pictures, some_of, spread)
 from ..show import progress
 from ..sketch import random_sigma, xdog
 
@@ -211,7 +210,7 @@ def _episode(path: str) -> str: return path.split("/")[0]
 def _folder(root: Path, part: str, wanted: tuple) -> Source:
     if not wanted: return _listed(root)
     place, notes = root / wanted[0], []
-    if not os.path.isdir(place): raise UserError(f"folder: no folder of sketches {place}")
+    check_folder(place, "folder of sketches")
     sketches = named_pictures(place, "sketches", notes.append)
     pictures = named_pictures(root, "--root", notes.append, without=place)
     both = [name for name in pictures if name in sketches]
@@ -276,6 +275,14 @@ class Pictures(PictureReader):
     def path(self, i: int) -> Path:
         "The file of picture `i`."
         return self.source.root / self.source.paths[i]
+
+    def check_roles(self):
+        "Raise `UserError` if its pictures have no colours, or its drawings are none."
+        source, some = self.source, [self.path(i) for i in spread(len(self))]
+        check_roles(some, f"--root {source.root}")
+        if not source.drawing: return
+        some = [source.root / source.drawing(source.paths[i]) for i in spread(len(self))]
+        check_roles(some, f"--data {self.name}", sketches=True)
 
     def batch(self,
               index,        # which pictures: ints (b,)
@@ -350,8 +357,7 @@ def known_set(
         raise UserError(f"data set {name!r} is drawn and has no --root; your own pictures are "
                         "--data folder")
     if name in OPENERS and root is None: raise UserError(f"data set {name!r} needs --root DIR")
-    if root is not None and not os.path.isdir(root):
-        raise UserError(f"--root {root}: no such folder")
+    if root is not None: check_folder(root)
     return name, wanted
 
 
@@ -388,9 +394,9 @@ def open_dataset(
                            if len(tenths) == 10 or _tenth(source.unit(path)) in tenths)
     if not len(listed): raise no_pictures("--root", root, source.notes)
     if not len(source.paths):
-        raise UserError(f"--root {root}: none of its {len(listed)} pictures falls into split "
-                        f"{split!r}; add more")
-    for note in source.missing + source.notes: print(f"data: {name}: {note}", file=sys.stderr)
+        raise UserError(f"--root {root}: of {counted(len(listed), 'picture')} none falls into "
+                        f"split {split!r}; add more")
+    for note in source.missing + source.notes: say(f"data: {name}: {note}")
     margin = size // 8 if split == "train" else 0
     return Pictures(name, source, size, margin, strict, cache_folder() if cache else None)
 

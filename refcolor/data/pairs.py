@@ -21,9 +21,9 @@ from ..augment import (draw_pose, noise_size, self_reference, similarity_grid,
 from ..core import DataConfig, UserError, say, uniform
 from .characters import GENERATED, STYLES, shape_key, true_answers
 from .datasets import Pictures, draw_sketch, open_dataset
-from .decode import notes_of, read_picture, read_sketch, say_once
-from .pictures import (Samples, Source, check_ink, letterbox, named_pictures,
-                                    some_of)
+from .decode import Notes, notes_of, read_picture, read_reference, read_sketch
+from .pictures import (Samples, Source, check_ink, check_roles, letterbox,
+                                    named_pictures, some_of)
 from ..show import to_tensor
 from ..sketch import xdog
 from ..tps import pixel_centres, warp
@@ -110,7 +110,7 @@ class SelfReference:
         "The pairs at `index`, ints (b,); beyond the data, pictures occur again, bent anew."
         image, line, parts = self.dataset.batch([i % len(self.dataset) for i in index])
         noise = uniform(self.seed, 0, index, noise_size(self.config))
-        t = self_reference(image, line, self.config, noise)
+        t = self_reference(image, line, self.config, noise, may_be_blank=True)
         return Pairs(t.sketch, t.reference, t.target, parts if self.labels else None, None, t.grid)
 
 # %% ../../nbs/data/pairs.ipynb #64402d67
@@ -199,18 +199,19 @@ class FolderPairs:
     def __init__(self, rows: list, size: int):
         self.rows, self.size, self.n = rows, size, len(rows)
         self.truths = _truths(rows, size) if rows[0][2] else None
+        self.tell = self.truths.tell if self.truths else Notes()
 
     def batch(self, index) -> Pairs:
         "The pairs at `index`; raises `UserError` that names the file that cannot be used."
         def square(picture):
-            for note in notes_of(picture): say_once(f"note: {note}")
+            for note in notes_of(picture): self.tell(note)
             return letterbox(picture, self.size)[0]
         def drawn(path):
             drawing = square(read_sketch(path).convert("L"))
             check_ink(np.asarray(drawing), path)
             return to_tensor(drawing)
         sketches, references, _ = zip(*(self.rows[i] for i in index))
-        reference = torch.cat([to_tensor(square(read_picture(p, "reference"))) for p in references])
+        reference = torch.cat([to_tensor(square(read_reference(p))) for p in references])
         if not self.truths: return Pairs(torch.cat([drawn(p) for p in sketches]), reference)
         known = self.truths.batch(index)
         return Pairs(known.sketch, reference, known.image)
@@ -310,6 +311,7 @@ def open_sources(
     n_drawn = TEST_PICTURES.get(data.partition(":")[0])
     dataset = open_dataset(data, root, "test", size, n_drawn, strict=True)  # else it replaces files
     if dataset.name in GENERATED: return sources_of(dataset, n, padding=padding)
+    dataset.check_roles()
     subset = Subset(dataset, drawn_from(len(dataset), n))
     subset = Subset(subset, readable(subset, len(subset), skip_bad))
     if not (known := dataset.source.pairs):
@@ -329,6 +331,8 @@ def _sampled(sources: list, n: int, of: int) -> list:
 def _from_folders(rows: list, size: int, skip_bad: bool, padding: str) -> list:
     "Sources of sketches, references and truths."
     _, reference, truth = rows[0]
+    for k, option in enumerate(("--sketches", "--references", "--truths")):
+        if rows[0][k]: check_roles([row[k] for row in rows], option, sketches=k == 0)
     items = (FolderPairs if reference else _truths)(rows, size)
     rows = [rows[i] for i in readable(items, len(rows), skip_bad)]
     return [*([FolderPairs(rows, size)] if reference else ()),

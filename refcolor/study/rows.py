@@ -23,9 +23,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..augment import Triple, make_triple
-from ..core import (Preset, UserError, code_digest, load_result, preset_from_dict, uniform,
-                           with_recipe, write_atomically)
-from ..data.characters import STYLES
+from ..core import (Preset, UserError, code_digest, load_result, preset_from_dict,
+                           said_at_the_end, uniform, with_recipe, write_atomically)
+from ..data.characters import GENERATED, STYLES
 from ..data.datasets import open_dataset
 from ..data.pairs import TEST_PICTURES, BentReference, registered, sources_of
 from ..engine.callbacks import Callback
@@ -401,7 +401,11 @@ def open_study(study: Study, todo: list) -> dict:   # of (row, seed); split -> d
     name, size = study.on or study.data, study.preset.model.size
     drawn = {"train": study.preset.data.characters, "test": TEST_PICTURES.get(name)}
     splits = ("test",) if study.on else ("train", "valid", "test")
-    try: return {s: open_dataset(name, study.root, s, size, drawn.get(s)) for s in splits}
+    try:
+        with said_at_the_end():
+            found = {s: open_dataset(name, study.root, s, size, drawn.get(s)) for s in splits}
+            if name.partition(":")[0] not in GENERATED: found[splits[0]].check_roles()
+        return found
     except UserError as e:
         raise UserError(f"{e}; nothing was run. It would have been {len(todo)} runs of: "
                         + ", ".join(dict.fromkeys(name for name, _ in todo))) from None

@@ -296,13 +296,15 @@ def recheck_weights(folder: Path) -> str:
 def run_reproduce(args) -> dict:
     "Train and judge the rows of an experiment, or go on with them; or train the shipped weights."
     keep_freed_memory()
+    modes = [f"--{mode}" for mode in ("show", "again", "recheck") if getattr(args, mode)]
+    if len(modes) > 1: raise UserError(f"{' and '.join(modes)}: give one of them")
     check_device(args.device)
     args.precision = args.precision or "fp32"      # rows are compared, from whichever machine
     check_precision(args.precision, args.device or best_device())
     for folder in () if args.show or args.recheck else (args.results, args.runs):
         if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
     if args.experiment == "weights":
-        for option in ("data", "root", "rows", "features"):
+        for option in ("data", "root", "rows", "features", "again"):
             if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
         return run_weights(args)
     if args.stage > 1: raise UserError("--stage goes with weights, not with rows")
