@@ -182,7 +182,7 @@ def test_it_works_by_keyboard_alone(page):
     "The point, the menu, zoom, a look into the reference; the focus goes along and is seen."
     focus = lambda: page.evaluate("""() => { const e = document.activeElement, s = getComputedStyle(e);
         return [e.className || e.tagName, e.ariaLabel ?? e.textContent, parseFloat(s.outlineWidth) || 0]; }""")     # noqa: E731
-    stage = page.locator(".rc-stage")
+    stage, hints = page.locator(".rc-stage"), page.locator(".rc-hints li").count()
     page.locator(".rc-tab").first.focus()
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -209,9 +209,9 @@ def test_it_works_by_keyboard_alone(page):
     page.keyboard.press("ArrowUp")
     act(page, lambda: page.keyboard.press("Enter"))
     assert "looks at reference 1" in page.locator(".rc-hints").inner_text()
-    act(page, lambda: page.get_by_role("button", name="remove correction 2").press("Enter"))
+    act(page, lambda: page.locator(".rc-hints button").last.press("Enter"))
     assert "rc-stage" in focus()[0]
-    assert page.locator(".rc-hints li").count() == 1 and stage.is_visible()
+    assert page.locator(".rc-hints li").count() == hints and stage.is_visible()
 
 
 def test_a_reference_goes_with_what_looks_there(page):

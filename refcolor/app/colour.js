@@ -339,21 +339,24 @@ function listenToStage(page) {
     zoomBy(page, 1.0015 ** -event.deltaY, event.clientX - r.left, event.clientY - r.top);
   }, { passive: false });
   stage.addEventListener("keydown", (event) => {
-    if (event.target !== stage || event.ctrlKey || event.metaKey) return;
-    const step = STEPS[event.key], { x, y } = page.here;
-    if (step) {                                           // 1 % of the window
-      const by = (d, length, size) => d * Math.max(2 / size, 0.04 * length / (size * page.zoom));
-      point(page, { x: within(x + by(step[0], stage.clientWidth, page.scene.width), -1, 1),
-                    y: within(y + by(step[1], stage.clientHeight, page.scene.height), -1, 1) });
-      page.cross.hidden = false;
-      putAt(page.cross, page.here);
-    } else if (event.key === "Enter" || event.key === " ") ask(page);
-    else if (event.key === "+" || event.key === "=") zoomBy(page, 1.25);
-    else if (event.key === "-") zoomBy(page, 0.8);
-    else if (event.key === "0") fit(page);
-    else return;
-    event.preventDefault();
+    if (event.target === stage && !event.ctrlKey && !event.metaKey) pressed(page, event);
   });
+}
+function pressed(page, event) {                           // keys: point, menu, zoom
+  const { stage, here: { x, y }, scene: { width, height } } = page, step = STEPS[event.key];
+  // 2 % of the window
+  const by = (d, room, size) => d * Math.max(2 / size, 0.04 * room / (size * page.zoom));
+  if (step) {
+    point(page, { x: within(x + by(step[0], stage.clientWidth, width), -1, 1),
+                  y: within(y + by(step[1], stage.clientHeight, height), -1, 1) });
+    page.cross.hidden = false;
+    putAt(page.cross, page.here);
+  } else if (event.key === "Enter" || event.key === " ") ask(page);
+  else if (event.key === "+" || event.key === "=") zoomBy(page, 1.25);
+  else if (event.key === "-") zoomBy(page, 0.8);
+  else if (event.key === "0") fit(page);
+  else return;
+  event.preventDefault();
 }
 const putAt = (node, { x, y }) =>
   Object.assign(node.style, { left: `${50 * x + 50}%`, top: `${50 * y + 50}%` });
