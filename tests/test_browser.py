@@ -409,3 +409,22 @@ def test_lab_at_800_pixels(notebook):
     point(page, "sketch", 141)
     check_width(page)
     shot(page, "lab-800")
+
+
+def test_lab_takes_a_file_or_says_what_is_wrong_with_it(notebook):
+    page, _, _ = notebook
+    give = lambda name, data: page.get_by_label("upload a reference").last.set_input_files(            # noqa: E731
+        {"name": name, "mimeType": "image/png", "buffer": data})
+    step = int(read(page)["step"])
+    for name, data, words in (("huge.png", b"\0" * 9_000_000, "at most 8 MB"), ("empty.png", b"", "is empty"), ("notes.png", b"Dear diary", "not an image")):
+        give(name, data)
+        page.get_by_role("alert").filter(has_text=words).last.wait_for(timeout=15_000)
+    assert int(read(page)["step"]) == step
+    point(page, "sketch", 141, action="click")
+    assert page.locator(".rc-held").count()
+    buffer = io.BytesIO()
+    Image.new("RGB", (90, 40), (200, 30, 30)).save(buffer, "PNG")
+    give("red.png", buffer.getvalue())
+    settle(page, step)
+    assert read(page)["panels"] == "3" and not page.locator(".rc-held").count()          # nobody knows the true answer; the point is let go
+    page.get_by_role("radio", name="red.png").last.wait_for()

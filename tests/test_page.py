@@ -477,6 +477,31 @@ def test_it_answers_within_its_time(page):
     assert seconds["upload 2,048²"] < 8 * seconds["upload 1,024²"]           # four times the pixels
 
 
+def test_files_of_every_kind_give_a_picture_or_one_line():
+    "Modes, sizes, and files that were cut or had bytes changed: never anything but `UserError`."
+    from refcolor.app.colouring import File, read_upload
+    from refcolor.app.explorer import upload_choice
+    from refcolor.core import UserError
+    rng, outcomes = np.random.default_rng(0), {"picture": 0, "line": 0}
+    kinds = [("L", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"), ("P", "GIF"), ("RGBA", "WEBP"), ("LA", "PNG"), ("1", "TIFF")]
+    for size in ((1, 1), (3, 700), (900, 2), (61, 47)):
+        noise = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
+        for mode, format in kinds:
+            whole = encoded(noise.convert("L").convert(mode) if mode in ("LA", "1") else noise.convert(mode), format)
+            changed = bytearray(whole)
+            for i in rng.integers(0, len(whole), 3): changed[i] ^= 255
+            for data in (whole, whole[:rng.integers(1, len(whole))], bytes(changed)):
+                for role in ("sketch", "reference"):
+                    try:
+                        pixels = upload_choice(read_upload(File("a", data), role), "a", role, 64).pixels
+                        assert pixels.shape[-2:] == (64, 64) and pixels.isfinite().all()
+                        outcomes["picture"] += 1
+                    except UserError as e:
+                        assert str(e).startswith(role) and "\n" not in str(e)
+                        outcomes["line"] += 1
+    assert min(outcomes.values()) > 20, outcomes
+
+
 # --- the server, and the command
 
 def test_it_is_for_this_machine_and_serves_no_file(server):

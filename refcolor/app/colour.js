@@ -384,6 +384,8 @@ function remover(page, { n }, text) {
 }
 function ask(page, hint = null) {                         // the menu of a region, or of a hint
   const { menu, stage, here, scene: { can } } = page, region = regionAt(page, here);
+  if (!can.flat && !can.look) return say(page, "picture", "Nothing is coloured yet; give a " +
+                                                          "sketch and a reference");
   const rgb = page.scene.regions?.[region];
   const own = make("input", { type: "color", value: rgb ? hex(rgb) : "#cc5c26" });
   own.addEventListener("change", () => paint(page, own.value));

@@ -308,7 +308,7 @@ def run_app(args) -> dict:   # of `refcolor app`
         server.initialize([
             f"{folder}/page.ipynb", "--template=refcolor", "--Voila.ip=127.0.0.1",
             "--Voila.auto_token=True", "--VoilaConfiguration.file_allowlist=^$",
-            "--VoilaConfiguration.extension_denylist=jupyterlab-jupytext", "--Voila.log_level=WARN",
+            "--VoilaConfiguration.extension_denylist=jupyterlab-jupytext", "--Voila.log_level=ERROR",
             *([f"--port={args.port}", "--Voila.port_retries=0"] if args.port else []),
             *(["--no-browser"] if args.no_browser else [])])
         IOLoop.current().add_callback(lambda: say(f"the page is at {server.display_url}\n"
