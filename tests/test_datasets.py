@@ -413,7 +413,7 @@ def test_sketches_of_ones_own(copy, capsys):
     assert "1 left out, no sketch: " in err and "1 left out, no picture: " in err
     assert d[0].batch([0]).sketch.shape == (1, 1, 32, 32)
     assert main(["data", "check", "folder:../sketches", "--root", str(root / "pictures")]) == 0
-    for name, words in (("folder:../nowhere", "folder of sketches .*no such folder"), ("folder:..", "has the name of a picture")):
+    for name, words in (("folder:../nowhere", "folder of sketches .*no such folder"), ("folder:..", "has the name of a picture"), ("folder:.", "is --root itself")):
         with pytest.raises(UserError, match=words): open_dataset(name, root / "pictures")
     strict = open_dataset("folder:../sketches", root / "pictures", "train", 32, strict=True)
     wide = Image.new("L", (300, 96), 255)

@@ -114,6 +114,7 @@ def run_demo(args) -> dict:
     begun, ours = (out / "config.json").exists(), {"data": "avatars", "command": "refcolor demo"}
     if out.exists() and any(out.iterdir()) and not begun:
         raise UserError(f"{out} is not empty and holds no run of refcolor: use another --out")
+    if begun and not is_demo(out): raise UserError(f"{out} holds another run: use another --out")
     size, n = preset.model.size, dict(train=preset.data.characters)
     train, valid, test = (open_dataset("avatars", split=s, size=size, n=n.get(s)) for s in SPLITS)
     samples = CrossReference(valid, 4).batch(range(4))[:3]
@@ -122,7 +123,6 @@ def run_demo(args) -> dict:
     if begun:
         try: learner.resume()
         except UserError:                 # of another version of the preset: begin anew
-            if not is_demo(out): raise UserError(f"{out} holds another run: use another --out")
             for path in out.iterdir(): (shutil.rmtree if is_folder(path) else os.unlink)(path)
         else: resume = True
     say(data_note("avatars"))

@@ -211,6 +211,8 @@ def _folder(root: Path, part: str, wanted: tuple) -> Source:
     if not wanted: return _listed(root)
     place, notes = root / wanted[0], []
     check_folder(place, "folder of sketches")
+    if os.path.samefile(place, root):
+        raise UserError(f"folder: {place} is --root itself; sketches have a folder of their own")
     sketches = named_pictures(place, "sketches", notes.append)
     pictures = named_pictures(root, "--root", notes.append, without=place)
     both = [name for name in pictures if name in sketches]
