@@ -291,7 +291,7 @@ def check_port(port: int):
 
 
 def run_app(args) -> dict:   # of `refcolor app`
-    "Serve the page until it is interrupted."
+    "Serve a page on this machine: colour a drawing, and see why it came out so."
     with needs("explore"):
         from tornado.ioloop import IOLoop
         from voila.app import Voila
