@@ -70,7 +70,7 @@ def ink_of(
     # the darkest 1 in 2,000 is black; a page without ink stays light
     counts = np.cumsum(ink.histogram())
     black = min(int(np.searchsorted(counts, counts[-1] / 2000)), 150)
-    white = 255 if even else 230
+    white = min(low for low, _ in paper.getextrema()) if even else 230
     return ink.point([min(255, max(0, round((v - black) / (white - black) * 255)))
                       for v in range(256)])
 

@@ -385,6 +385,16 @@ def test_a_page_that_is_all_ink_stays_dark_and_no_clean_leaves_everything_alone(
     assert np.array_equal(ink_of(yellow, clean=False), yellow.convert("L")) and not np.array_equal(ink_of(yellow), yellow.convert("L"))
 
 
+@pytest.mark.parametrize("paper", [248, 250, 252, 254, 255])
+def test_paper_that_is_almost_white_is_white(paper):
+    "Under faint ink, too, which is stretched: 29 levels of error where paper of 250 was left as it is."
+    from refcolor.colorize import ink_of
+    sheet = Image.new("RGB", (120, 120), (paper,) * 3)
+    ImageDraw.Draw(sheet).ellipse((20, 20, 100, 100), outline=(130,) * 3, width=3)
+    ink = np.asarray(ink_of(sheet))
+    assert ink[0, 0] == ink[60, 60] == 255 and ink.min() == 0
+
+
 @pytest.mark.parametrize("w, h", [(1, 1), (3, 500), (640, 480), (64, 64), (300, 100), (20_000, 10)])
 def test_letterboxing_keeps_proportions_and_centres(w, h):
     from refcolor.data.pictures import letterbox

@@ -507,6 +507,19 @@ def test_cmyk_as_photographers_send_it():
         assert apart(read_picture(encoded(cmyk, "JPEG", quality=100, subsampling=0, **options)), COLOUR).mean() < 3
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_a_turned_tiff_is_upright_however_it_comes(mode, tmp_path):
+    "Pillow maps uncompressed ones from disk, with the sides of the upright picture."
+    picture, path = COLOUR.crop((0, 0, 240, 150)).convert(mode), tmp_path / "turned.tif"
+    for orientation, stored in ((6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)):
+        picture.transpose(stored).save(path, tiffinfo={274: orientation})
+        with Image.open(path) as opened:
+            for source in (path, opened, path.read_bytes()):
+                found = read_picture(source, "sketch")
+                assert found.size == (240, 150)
+                assert np.abs(np.asarray(found, int) - np.asarray(picture.convert("RGB"), int)).max() <= 2
+
+
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_every_orientation_is_upright(turn, kind, tmp_path):

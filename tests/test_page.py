@@ -145,6 +145,7 @@ def test_a_region_takes_a_colour_at_once(page, twin):
     act(page, lambda: press(page, "Flat"))
     twin.colouring.flat(True)
     check(page, twin.colouring.picture())
+    press(page, "Before")                                                    # painting lets go of it
     page.mouse.click(*at(page, -.2, -.6))
     page.locator(".rc-menu").wait_for()
     shot(page, "colour-menu")

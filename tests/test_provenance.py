@@ -142,9 +142,10 @@ def test_every_judge_takes_the_padding_of_the_preset(padding, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt): rows.judge_row(study, generator, {"test": data})
     save_generator(generator, tmp_path)
     assert main(["evaluate", "--weights", str(tmp_path), "--n", "4", "--distance", "none"]) == 130
-    for k in range(3): draw(tmp_path / "files" / f"{k}.png", "white", k)
-    folder = str(tmp_path / "files")
-    assert main(["evaluate", "--weights", str(tmp_path), "--sketches", folder, "--truths", folder, "--distance", "none"]) == 130
+    for folder, paper in (("sketches", "white"), ("truths", "red")):
+        for k in range(3): draw(tmp_path / folder / f"{k}.png", paper, k)
+    assert main(["evaluate", "--weights", str(tmp_path), "--sketches", str(tmp_path / "sketches"),
+                 "--truths", str(tmp_path / "truths"), "--distance", "none"]) == 130
     assert seen == [{padding}] * 4
 
 

@@ -354,14 +354,20 @@ def test_own_files_and_corrections_give_the_library_s_picture(colouring, generat
     act(page, lambda: open_file(page, "sketch", "pencil.png", encoded(pencil())))
     open_file(page, "reference", "notes.png", b"Dear diary")
     page.get_by_role("alert").filter(has_text="not an image").wait_for()
+    together = page.get_by_label("add to the others")
+    together.check()
     act(page, lambda: open_file(page, "reference", "figure.png", encoded(figure())))
+    assert page.locator(".rc-reference").count() == 2
     act(page, lambda: page.get_by_role("button", name="remove reference 1").click())
     check_colours(page, colorize(pencil(), figure(), generator))
+    together.uncheck()
     small = Image.new("RGB", (90, 40), (240, 200, 30))
     small.paste((30, 60, 200), (45, 0, 90, 40))
     open_file(page, "reference", "grey.png", encoded(drawing()))
     page.get_by_text("grey.png: black, white and grey only").wait_for()
+    assert page.locator(".rc-reference").count() == 1          # in the other one's place
     act(page, lambda: page.get_by_role("button", name="Undo").click())
+    together.check()
     act(page, lambda: open_file(page, "reference", "other.png", encoded(small)))
     stage = page.get_by_label("the coloured drawing")
     box, u, v = page.locator(".rc-canvas").bounding_box(), 0.4, 0.5

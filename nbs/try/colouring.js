@@ -31,10 +31,14 @@ const reference = (size) => (file) => once(file, async ({ name, bytes }) => {
 
 const ACTIONS = {
   sketch: (_, { name }, [bytes]) => ({ sketch: { name, bytes: new Uint8Array(bytes) }, hints: [] }),
-  reference({ references }, { name }, [bytes]) {
+  reference({ references, hints }, { name, k }, [bytes]) {
+    const file = { name, bytes: new Uint8Array(bytes) };
+    if (Number.isInteger(k))                                 // in place of that one
+      return { references: references.map((r, i) => i === k ? file : r),
+               hints: hints.filter((hint) => hint.k !== k) };
     if (references.length >= MAX_REFERENCES)
       throw new Refusal(`there are ${MAX_REFERENCES} references, as many as can be; remove one`);
-    return { references: [...references, { name, bytes: new Uint8Array(bytes) }] };
+    return { references: [...references, file] };
   },
   drop({ references, hints }, { k }) {
     const left = hints.filter((hint) => hint.k !== k);
@@ -101,8 +105,8 @@ export async function showColour(el, gallery, run) {
       const file = kind === "choose" && files[role][content.index];
       const act = file ? ACTIONS[role] : ACTIONS[kind];
       if (!act) throw new Refusal("flat colours need the library");
-      const next = { ...state, ...(file ? act(state, file, [file.bytes]) :
-                                          act(state, content, buffers)) };
+      const given = file ? [file.bytes] : buffers;
+      const next = { ...state, ...act(state, { ...content, ...file }, given) };
       const now = await made(next);
       past = [...past, state].slice(-MAX_UNDO);
       future = [];

@@ -71,6 +71,7 @@ function image(bytes, alt) {
 }
 function tell(page, kind, more = {}, buffers = []) {
   page.said.forEach((node) => { node.textContent = ""; });
+  if (page.before && kind !== "save") showBefore(page, false);     // what is done shall be seen
   page.model.send({ kind, ...more }, undefined, buffers);
 }
 
@@ -521,6 +522,11 @@ function listenToPython(page) {
 
 // --- the face itself
 
+function showBefore(page, on) {
+  page.before = on;
+  page.tools.before.setAttribute("aria-pressed", on);
+  draw(page);
+}
 function toolbar(page) {
   const pressed = { "aria-pressed": "false" }, { tools } = page;
   Object.assign(tools, {
@@ -528,11 +534,7 @@ function toolbar(page) {
     redo: button("Redo", () => tell(page, "redo"), { title: "Ctrl+Shift+Z" }),
     soft: button("Soft", () => tell(page, "flat", { on: false }), pressed),
     flat: button("Flat", () => tell(page, "flat", { on: true }), pressed),
-    before: button("Before", () => {
-      page.before = !page.before;
-      tools.before.setAttribute("aria-pressed", page.before);
-      draw(page);
-    }, pressed) });
+    before: button("Before", () => showBefore(page, !page.before), pressed) });
   page.percent = make("span", { class: "rc-percent" });
   const group = (name, ...nodes) => make("div", { role: "group", "aria-label": name }, ...nodes);
   return make("div", { class: "rc-tools" }, group("steps", tools.undo, tools.redo),
@@ -563,9 +565,11 @@ function stageOf(page) {
   return frame;
 }
 function aside(page) {
-  const { tools } = page, save = (text, as) => button(text, () => tell(page, "save", { as }));
+  const { tools } = page, save = (text, as, title = "") =>
+    button(text, () => tell(page, "save", { as }), { title });
   Object.assign(tools, { png: save("PNG", "png"), flats: save("Flats", "flats"),
-                         ora: save("ORA, layers", "ora") });
+                         ora: save("ORA, layers", "ora",
+                                   "lines keep the colour they were drawn in") });
   page.list = make("ol", { class: "rc-hints" });
   page.none = make("p", { class: "rc-hint" }, "None. Click a part of the picture that is wrong.");
   page.palette = make("ul", { class: "rc-palette" });

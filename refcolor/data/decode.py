@@ -187,6 +187,7 @@ def _pixels_alone(data: bytes) -> bytes:
 def _seen(image: Image.Image, see, enough: tuple, subject: str) -> Image.Image:
     "What `see` makes of an open image, with notes."
     start = image.tell()
+    if image.format == "TIFF": image.filename = ""    # Pillow would map turned ones as if upright
     try: pages, said = _pages(image)
     except Exception: pages, said = [start], ""                         # other pages are damaged
     depth = image.tile[0].args if image.format == "PNG" and image.tile else ""
