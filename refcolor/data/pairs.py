@@ -140,11 +140,12 @@ def readable(
         except UserError as e:
             bad.append(str(e).split(": ", 1)[-1].split(";")[0].removesuffix(" (--strict)"))
         else: good.append(i)
+    named = f"{len(bad)} of {n} pictures or pairs cannot be used: {', '.join(bad[:5])}"
+    named += "" if len(bad) <= 5 else ", …"
     if bad and not skip_bad:
-        raise UserError(f"{len(bad)} of {n} pictures or pairs cannot be used: {', '.join(bad[:5])}"
-                        + ("" if len(bad) <= 5 else ", …") + "; mend or remove them, or give "
-                        "--skip-bad to leave them out")
+        raise UserError(f"{named}; mend or remove them, or give --skip-bad to leave them out")
     if not good: raise UserError(f"none of the {n} pictures or pairs can be read")
+    if bad: say(f"note: {named}; left out")
     return good
 
 
