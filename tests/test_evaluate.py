@@ -651,6 +651,7 @@ def test_unreadable_pictures_are_named_and_counted(broken, capsys):
     assert code == 2 and "2 of 16" in err and "03.png" in err and "05.png" in err and "--skip-bad" in err
     code, result, err = run(capsys, *arguments, "--skip-bad")
     assert code == 0 and result["n"] == 14 and "kd_lite0_n14" in result
+    assert "2 of 16" in err and "03.png" in err and "left out" in err
     tested = open_dataset("folder", broken / "truths", "test", 64).path(0)
     tested.write_bytes(b"torn")
     code, _, err = run(capsys, "--weights", TINY, "--data", "folder", "--root", broken / "truths", "--distance", "none")
