@@ -22,7 +22,7 @@ from test_browser import ROOT, SCREENSHOTS, area, browser, check_picture, check_
 def server(tmp_path_factory):
     "What `make app` starts, on a free port."
     log, port = tmp_path_factory.mktemp("app") / "log", free_port()
-    line = subprocess.run(["make", "-n", "-o", "install", "app", f"APP=--no-browser --port={port}",
+    line = subprocess.run(["make", "--no-print-directory", "-n", "-o", "install", "app", f"APP=--no-browser --port={port}",
                            f"BIN={Path(sys.executable).parent}"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     find = lambda text: (re.search(r"http://\S+token=\w+", text) or [None])[0]
     process, url = serve(["bash", "-c", f"exec {line}"], {"REFCOLOR_PROGRESS": "0"}, find, log)

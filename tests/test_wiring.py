@@ -741,7 +741,7 @@ def test_a_value_that_cannot_be_right_is_named_and_a_large_norm_is_none(log, nam
 
 
 def test_what_a_learner_cannot_do_it_says_before_any_work(people, tmp_path):
-    for options, said in ((dict(preset=change(SMALLEST, train_batch=17)), "batch of 17 is larger than the data set, which has 16"),
+    for options, said in ((dict(preset=change(SMALLEST, train_batch=17)), "batch of 17 is larger than the part to train on, 16 pictures"),
                           (dict(precision="fp8"), "unknown precision 'fp8'"), (dict(accumulate=3), "cannot be cut")):
         with pytest.raises(UserError, match=said): Learner(**dict(preset=SMALLEST, dataset=people, out=tmp_path / "run") | options)
     with pytest.raises(UserError, match="no checkpoint step-2"): Learner(SMALLEST, people, tmp_path / "run").fit(resume="step-2")
