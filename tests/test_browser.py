@@ -149,7 +149,8 @@ def serve(command, env, wanted, log):
     "Start a server in a process group of its own; wait until `wanted(text so far)` gives an address."
     with open(log, "w") as out:
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
+                                   start_new_session=True,             # who is started in the background ignores Ctrl-C
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         if address := wanted(log.read_text()): return process, address
