@@ -74,6 +74,9 @@ class Parser(argparse.ArgumentParser):
             raise
 
     def error(self, message):
+        if not message.isprintable():           # importing it takes a second
+            from refcolor.core import shown
+            message = shown(message)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

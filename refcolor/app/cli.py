@@ -222,9 +222,9 @@ def main(argv=None) -> int:
     try: args = make_parser().parse_args(argv)
     except SystemExit as e: return e.code or 0     # help, the version, or a mistake that was told
     os.environ["MPLBACKEND"] = "Agg"           # pictures go to files, never to a window
-    def say(text):                             # a file's name may be no text
-        text = f"refcolor{text}".encode(errors="backslashreplace").decode()
-        print(text, file=sys.stderr, flush=True)
+    def say(text):
+        from refcolor.core import shown
+        print(shown(f"refcolor{text}"), file=sys.stderr, flush=True)
     try:
         result = resolve_name(args.run)(args)
         if args.json: print(json.dumps(result))
@@ -252,8 +252,7 @@ def main(argv=None) -> int:
         if not isinstance(e, UserError):
             say(f": internal error: {type(e).__name__}: {e} (--debug shows the traceback)")
             return 1
-        # from a worker process it comes with a traceback in front
-        say(": " + str(e).splitlines()[-1].removeprefix("refcolor.core.UserError: "))
+        say(f": {e}")
         return e.exit_code
 
 

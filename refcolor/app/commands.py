@@ -138,7 +138,7 @@ def run_demo(args) -> dict:
     save_result(out / "result.json", result, "refcolor demo", learner.preset, learner.seed,
                 learner.seconds, MODULES, learner.device)
     demo_pictures(generator.cpu(), test, out)
-    say(metrics_table(result))
+    say(*metrics_table(result).splitlines())
     for kind, prefix in (("straight", ""), ("posed", "posed_")):
         error, copied = (result[f"{of}{prefix}region_error"] for of in ("", "copy_"))
         say(f"{kind}: region error {error:.3f} (the reference laid over: {copied:.3f}), "
