@@ -19,7 +19,7 @@ from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
 from .app.layers import Flats, paint_regions, palette_from, palette_of_all
-from .core import UserError, say
+from .core import UserError, check_type, say
 from .data.decode import (add_note, areas_note, drawn_in, edges_of, no_drawing, notes_of,
                                   nothing_in, on_dark_paper, read_picture, read_reference,
                                   read_sketch, strip_note)
@@ -221,6 +221,7 @@ def colorize(
     extract: bool = False,  # the sketch is a colour picture: draw its lines first
 ) -> Image.Image:         # RGB, of the sketch's size; info["notes"]: what was said of the files
     "Colour a sketch with the colours of a reference; raises `UserError` if that cannot be done."
+    check_type(flat, (bool, np.bool_), "flat", "True or False")
     palette = None if palette is None else palette_from(palette)
     painted = _paint(sketch, reference, weights, hints, clean, extract)
     fake, (lines, *_), (here, *_), paints, notes = painted
@@ -255,8 +256,10 @@ def _flats(fake, pictures: list, views: list, paints: dict, notes: list, palette
 
 def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
     "What the network paints, lines and references, its views, {i: hint that paints}, and notes."
-    generator = weights
-    if not isinstance(weights, Generator): generator = load_generator(weights or default_weights())
+    for name, switch in (("clean", clean), ("extract", extract)):
+        check_type(switch, (bool, np.bool_), name, "True or False")
+    generator = default_weights() if weights is None else weights
+    if not isinstance(generator, Generator): generator = load_generator(generator)
     references = list(reference) if isinstance(reference, (list, tuple)) else [reference]
     if not references: raise UserError("reference: none is given; name a picture, or several")
     hints = list(parse_hints(hints, len(references)))

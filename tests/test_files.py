@@ -1,21 +1,26 @@
 """What people's files carry beyond their first array of pixels, and where the drawing is in them."""
 import contextlib
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFilter, ImageOps
 
 import refcolor
 from refcolor.app.cli import main
-from refcolor.colorize import colorize
+from refcolor.app.layers import palette_from
+from refcolor.colorize import colorize, default_weights, lines_of
 from refcolor.core import UserError
 from refcolor.data.datasets import open_dataset
 from refcolor.data.decode import colourless, drawn_in, is_line_art, notes_of, on_dark_paper, read_picture, read_reference, read_sketch
 from refcolor.data.pairs import FolderPairs
+from refcolor.flats import flatten, palette_of, segment
+from refcolor.generator import load_generator
 
 HAIR, SKIN, SHIRT = (200, 60, 40), (240, 200, 170), (40, 90, 200)
 
@@ -929,6 +934,47 @@ def test_python_takes_paths_and_one_clear_error(tmp_path):
             with pytest.raises(UserError, match="^sketch: none is given"): colorize(none, COLOUR)
     for wrong in (5, pixels(COLOUR), {}):
         with pytest.raises(UserError, match="^reference: (int|ndarray|dict) is no picture; give a path, bytes"): colorize(LINE, wrong)
+
+
+ODD = {"None": None, "5": 5, "-1": -1, "nan": float("nan"), "[]": [], "{}": {}, "tensor": torch.zeros(2, 3), "0-d": torch.tensor(1.), "array": np.zeros((2, 2)), "path": Path("x"), "text": "x", "bytes": b"x",
+       "True": True, "[None]": [None], "[[]]": [[]], "[tensor]": [torch.zeros(2, 3)], "function": len, "nul": "\0", "iterator": iter([5]), "points": [(0, 0, (0, 0, torch.zeros(2)))], "inf": [(float("inf"), 0, None)], "0..1": [(.5, .2, .1)]}
+MAY = {"weights": ["None"], "hints": ["[]", "{}"], "palette": ["None", "tensor"], "flat": ["True"], "clean": ["True"], "extract": ["True"]}      # the rest is an error
+
+
+@pytest.mark.parametrize("argument", ["sketch", "reference", *MAY])
+def test_no_argument_of_any_type_ends_in_a_traceback(argument, monkeypatch):
+    from copy import copy
+    from refcolor import colorize as lesson
+    monkeypatch.setattr(lesson, "painted_square", lambda generator, here, *more, **how: torch.zeros(3, *here.square.size))      # not what is looked at
+    given = dict(sketch=LINE.resize((48, 48)), reference=COLOUR.resize((48, 48)), weights=load_generator(default_weights()))
+    for name, value in ODD.items():
+        if argument == "weights" and name in ("None",): continue                    # loads the default ones
+        for paint in (lesson.colorize, lesson.flat_colours) if argument not in ("flat",) else (lesson.colorize,):
+            if name in MAY.get(argument, ()): paint(**given | {argument: copy(value)})
+            else:
+                with pytest.raises(UserError) as e: paint(**given | {argument: copy(value)})
+                assert "\n" not in str(e.value) and re.match("weights|hint|palette|flat|clean|extract|sketch|reference", str(e.value)), (name, e.value)
+
+
+@pytest.mark.parametrize("call", [lambda v: load_generator(v), lambda v: open_dataset(v), lambda v: open_dataset("folder", v), lambda v: open_dataset("avatars", split=v), lambda v: segment(v), lambda v: palette_of(v),
+                                  lambda v: flatten(v, np.ones((2, 2), int)), lambda v: flatten(COLOUR, v), lambda v: flatten(COLOUR, np.ones((240, 240), int), v), lambda v: lines_of(v), lambda v: palette_from(v)],
+                         ids=["load_generator", "name", "root", "split", "segment", "palette_of", "picture", "labels", "palette", "lines_of", "palette_from"])
+def test_the_library_s_doors_give_one_clear_error(call):
+    fine = 0
+    for name, value in ODD.items():
+        try: call(value)
+        except UserError as e: assert "\n" not in str(e)
+        else: fine += 1
+    assert fine <= 2
+    for size, n in ((-1, None), (0, None), (64, -5), ("64", None), (64, 2.5), (None, None)):
+        with pytest.raises(UserError, match="size|^n:"): open_dataset("avatars", size=size, n=n)
+
+
+def test_a_palette_in_one_text_and_a_reference_s_number_as_a_float():
+    assert palette_from("#ff0000, blue").tolist() == [[255, 0, 0], [0, 0, 255]]
+    from refcolor.hints import parse_hints
+    (*_, k), = parse_hints([(0, 0, (0, 0, 1.0))], 2)
+    assert type(k) is int and k == 1
 
 
 def test_colour_is_seen_by_its_areas():

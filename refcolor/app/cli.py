@@ -164,7 +164,7 @@ def make_parser() -> Parser:
         "all if not given", metavar="A,B")
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
-    add("--out", to_write(), "result file to write, JSON")
+    add("--out", to_write(".json"), "result file to write, JSON")
 
     add = command("study.ship:run_reproduce", "Train and judge the rows of an experiment, or go on "
                   "with them; or train the shipped weights.",
