@@ -17,7 +17,7 @@ from pkgutil import resolve_name
 
 from .. import __version__
 from .arguments import (Parser, colours, hint_word, in_folder, known, path, to_write,
-                                    whole, word, words)
+                                    whole, word, words_of)
 
 # %% ../../nbs/app/cli.ipynb #75225e34
 FEW, MANY = 1024, 65_536      # more processes, threads or seeds; more pictures at once: a typo
@@ -161,7 +161,7 @@ def make_parser() -> Parser:
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
                   "sketch, attention and Fréchet distance cost.", "--device")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
-    add("--what", words, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
+    add("--what", words_of, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
         "all if not given", metavar="A,B")
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
@@ -179,7 +179,7 @@ def make_parser() -> Parser:
         "packaged weights", default=1)
     add("--data", _a_set, "avatars if not given; for table1 avatars, adventurer, openmoji; "
         "alignment judges on adventurer, too")
-    add("--rows", words, "only these rows", metavar="A,B")
+    add("--rows", words_of, "only these rows", metavar="A,B")
     add("--steps", whole(), "of a row, instead of its own")
     add("--results", in_folder, "folder of the result files", default="nbs/results")
     add("--runs", in_folder, "folder of the training runs", default="runs/reproduce")
