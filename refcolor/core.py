@@ -53,7 +53,8 @@ class UserError(Exception):
 
 
 def check_type(
-    value, kinds,   # a type, or a tuple of them
+    value,          # of an argument
+    kinds,          # a type, or a tuple of them
     name: str,      # as a message calls the value
     what: str,      # that it should be
 ):
@@ -63,7 +64,7 @@ def check_type(
 
 
 def as_list(
-    value,
+    value,                  # of an argument
     name: str, what: str,   # as for `check_type`
 ) -> list:
     "What can be iterated, as a list; raises `UserError` if it cannot."

@@ -94,10 +94,12 @@ def test_what_is_no_typo_is_no_typo(place, capsys):
 
 @pytest.mark.parametrize("words, option", [
     ("train --out a --steps 1 --out b", "--out"), ("train --out a --steps 1 --ste 2", "--steps"), ("train --out=a --out=a", "--out"), ("train --out a --resume --resume step-1", "--resume"),
-    ("colorize --sketch line.png --reference line.png --out a.png --out b.png", "--out"), ("data show avatars --n 1 --n 1", "--n"), ("reproduce triplet --root pictures --root pictures", "--root")])
+    ("colorize --sketch line.png --reference line.png --out a.png --out b.png", "--out"), ("data show avatars --n 1 --n 1", "--n"), ("reproduce triplet --root pictures --root pictures", "--root"),
+    ("bench --what warp,infer,warp", "--what: warp"), ("bench --what warp --what infer", "--what"), ("reproduce triplet --rows full,full --show", "--rows: full"),
+    ("reproduce triplet --rows=full,\\ full", "--rows: full")])
 def test_an_option_with_two_values_is_refused(words, option, place, capsys):
     "The last would count, and a person who repeats an option means both."
-    assert f"{option} is given twice" in refused(capsys, place, *words.split())
+    assert f"{option} is given twice" in refused(capsys, place, *shlex.split(words))
 
 
 def test_an_option_that_may_be_given_again_may(place):
@@ -188,6 +190,11 @@ def test_an_unset_variable_is_no_value(words, place, capsys):
     assert "is empty" in refused(capsys, place, *words.split()) and "is empty" in refused(capsys, place, *words[:-1].split(), " ")
 
 
+@pytest.mark.parametrize("words", ["bench --what warp,", "bench --what ,warp", "reproduce triplet --rows full,,no_tr", "reproduce triplet --rows full,"])
+def test_no_name_among_several_is_empty(words, place, capsys):
+    assert "is empty" in refused(capsys, place, *words.split())
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "1e999", "x", ""])
 def test_a_hint_is_made_of_numbers(value, place, capsys):
     assert "--hint" in refused(capsys, place, "colorize", *NEEDS["colorize"], "--hint", "1", "2", "3", value)
@@ -236,7 +243,7 @@ def test_paths_that_cannot_be_are_refused(name, option, place, capsys):
     ("export --out {nowhere}/m.onnx", "cannot write in {nowhere}"), ("train --out {nowhere}/run", "cannot write in {nowhere}"), ("demo --out {nowhere}", "cannot write in {nowhere}"),
     ("data show folder --root pictures --out {nowhere}/s.png", "cannot write in {nowhere}"),
     ("colorize --sketch line.png --reference line.png --out {nowhere}/o.png", "cannot write in {nowhere}"),
-    ("bench --out pipe", "pipe is no file"), ("data show folder --root pictures --out s.png/", "s.png/ is a folder's name; for a file, leave the / away"),
+    ("bench --out x.txt", "x.txt: give it the suffix .json"), ("bench --out x", "x: give it the suffix .json"), ("bench --out pipe", "pipe is no file"), ("data show folder --root pictures --out s.png/", "s.png/ is a folder's name; for a file, leave the / away"),
     ("export --out m.onnx/", "leave the / away"), ("evaluate --report r.html/", "leave the / away"), ("colorize --sketch line.png --reference line.png --out o.png/", "leave the / away"),
     ("colorize --sketch line.png/ --reference line.png --out o.png", "argument --sketch: line.png/ is a folder's name")])
 def test_what_cannot_be_written_is_known_before_the_work(words, said, place, capsys, monkeypatch):
@@ -291,6 +298,9 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --data avatars", "--data or --sketches: give one"),
     ("reproduce weights --data folder", "--data goes with rows"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
     ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
+    ("train --data avatars: --out run", "avatars:: behind the colon stands nothing"), ("data show openmoji:people,people --out s.png", "openmoji:people,people: people is given twice"),
+    ("evaluate --weights {tiny} --data openmoji:,", "behind the colon stands one or more of"), ("data show imagenet:n1,,n2 --root pictures --out s.png", "behind the colon stands class folders"),
+    ("data check folder: --root pictures", "behind the colon stands a folder of sketches"), ("reproduce triplet --show --data spair71k:cat,cat --root pictures", "cat is given twice"),
     ("reproduce triplet --show --data folder --root nowhere", "no such folder"), ("reproduce triplet --show --again", "--show and --again: give one of them"),
     ("reproduce table2 --again --recheck", "--again and --recheck: give one"), ("reproduce weights --again", "--again goes with rows"),
     ("train --data folder --root line.png --out run", "--root line.png is not a folder"), ("data check folder --root text.txt", "--root text.txt is not a folder"),
@@ -359,9 +369,20 @@ def test_a_batch_that_partly_fails_prints_its_object(place, capsys):
 
 # ---- demo does not delete what is not its own
 
-def test_demo_begins_anew_only_in_a_folder_of_its_own(place, capsys):
+def test_demo_begins_anew_only_in_a_folder_of_its_own(place, capsys, monkeypatch):
     from refcolor.core import TINY as preset, preset_to_dict
     stale = {"preset": preset_to_dict(preset), "seed": 0, "data": "avatars"}
+    Path("failed/samples").mkdir(parents=True)                               # what a demo leaves that failed before it saved anything
+    for name in ("metrics.jsonl", ".DS_Store", "samples/step-000000.png"): Path("failed", name).touch()
+    begun = []
+    class Begun(Exception): pass
+    with monkeypatch.context() as m:
+        def begin(learner, resume=False): begun.append(resume); raise Begun
+        m.setattr("refcolor.train.Learner.fit", begin)
+        assert main("demo --out failed --steps 1".split()) == 1 and begun == [False]
+    Path("failed/thesis.txt").touch()
+    capsys.readouterr()
+    assert "failed is not empty" in refused(capsys, place, "demo", "--out", "failed", at_once=False)
     for folder, config in (("theirs", stale), ("own", stale | {"command": "refcolor demo"})):
         Path(folder).mkdir()
         Path(folder, "config.json").write_text(json.dumps(config))

@@ -11,12 +11,13 @@ import json
 import os
 import sys
 import textwrap
+from contextlib import redirect_stdout
 from pathlib import Path
 from pkgutil import resolve_name
 
 from .. import __version__
 from .arguments import (Parser, colours, hint_word, in_folder, known, path, to_write,
-                                    whole, word)
+                                    whole, word, words_of)
 
 # %% ../../nbs/app/cli.ipynb #75225e34
 FEW, MANY = 1024, 65_536      # more processes, threads or seeds; more pictures at once: a typo
@@ -160,7 +161,7 @@ def make_parser() -> Parser:
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
                   "sketch, attention and Fréchet distance cost.", "--device")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
-    add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
+    add("--what", words_of, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
         "all if not given", metavar="A,B")
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
@@ -178,7 +179,7 @@ def make_parser() -> Parser:
         "packaged weights", default=1)
     add("--data", _a_set, "avatars if not given; for table1 avatars, adventurer, openmoji; "
         "alignment judges on adventurer, too")
-    add("--rows", lambda text: word(text.strip(",")).split(","), "only these rows", metavar="A,B")
+    add("--rows", words_of, "only these rows", metavar="A,B")
     add("--steps", whole(), "of a row, instead of its own")
     add("--results", in_folder, "folder of the result files", default="nbs/results")
     add("--runs", in_folder, "folder of the training runs", default="runs/reproduce")
@@ -226,7 +227,7 @@ def main(argv=None) -> int:
         from refcolor.core import shown
         print(shown(f"refcolor{text}"), file=sys.stderr, flush=True)
     try:
-        result = resolve_name(args.run)(args)
+        with redirect_stdout(sys.stderr): result = resolve_name(args.run)(args)   # libraries talk
         if args.json: print(json.dumps(result))
         return 0
     except KeyboardInterrupt:

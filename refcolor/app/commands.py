@@ -34,10 +34,10 @@ from ..core import (MODULES, PRESETS, Preset, UserError, best_device, check_devi
                            write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
-                                    open_dataset, report_lines)
+                                    open_dataset, record_of, report_lines)
 from ..data.decode import (drawn_in, notes_of, read_picture, read_reference,
                                   read_sketch)
-from ..data.pairs import PARTS, CrossReference, Posed, partners
+from ..data.pairs import PARTS, CrossReference, Posed, Subset, partners, readable
 from ..data.pictures import check_apart, named_pictures, suffixes
 from ..engine.callbacks import Callback, TensorBoard
 from ..engine.checkpoints import begun_with, checkpoints, resumes_from
@@ -112,12 +112,15 @@ def run_demo(args) -> dict:
     preset, out = PRESETS["TINY"], Path(args.out)
     if args.steps: preset = replace(preset, train=replace(preset.train, steps=args.steps))
     begun, ours = (out / "config.json").exists(), {"data": "avatars", "command": "refcolor demo"}
-    if out.exists() and any(out.iterdir()) and not begun:
+    failed = {"metrics.jsonl", "samples"}      # what is left of one that saved nothing
+    names = {p.name for p in out.iterdir() if p.name[0] != "."} if out.exists() else set()
+    if names - failed and not begun:
         raise UserError(f"{out} is not empty and holds no run of refcolor: use another --out")
     if begun and not is_demo(out): raise UserError(f"{out} holds another run: use another --out")
     size, n = preset.model.size, dict(train=preset.data.characters)
     train, valid, test = (open_dataset("avatars", split=s, size=size, n=n.get(s)) for s in SPLITS)
     samples = CrossReference(valid, 4).batch(range(4))[:3]
+    ours |= record_of(train)
     learner = speed_up(Learner(preset, train, out, held_out=samples, source=ours), compile=False)
     resume = False
     if begun:
@@ -211,9 +214,8 @@ def learner_of(
     if train_set.name not in GENERATED:
         check_apart(out, [train_set.source.root])
         train_set.check_roles()
-        digest = train_set.source.paths.digest()
-        source["files"] = f"{len(train_set)} (digest {digest[:12]})"
     train_set.batch([0])                    # none that can be read: said now, not in the first step
+    source |= record_of(train_set)
     held_out = None
     if args.data in STYLES:
         valid = open_dataset(args.data, args.root, "valid", size)
@@ -462,15 +464,17 @@ def run_show(args) -> dict:
     out = args.out or Path(f"{args.name.partition(':')[0]}.png")
     if why := cannot_write(out): raise UserError(f"--out {out} {why}")
     with said_at_the_end():
-        dataset = open_dataset(args.name, args.root, "train", 128, args.n)
-        if dataset.name not in GENERATED: check_apart(out, [dataset.source.root])
+        dataset = open_dataset(args.name, args.root, "train", 128, args.n, strict=True)
         config, n = PRESETS["PAPER"].data, min(args.n, len(dataset))
         index = [i * len(dataset) // n for i in range(n)]
+        if dataset.name not in GENERATED:
+            check_apart(out, [dataset.source.root])
+            index = [index[k] for k in readable(Subset(dataset, index), n, skip_bad=True)]
         image, sketch, _ = dataset.batch(index)
     noise = uniform(0, 0, index, noise_size(config))
     triple = self_reference(image, sketch, config, noise, may_be_blank=True)
     sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
     figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
     write_atomically(out, partial(save_figure, figure, dpi=100))
-    say(f"wrote {out}: {n} of {counted(len(dataset), 'picture')}")
-    return {"out": str(out), "n": n, "of": len(dataset)}
+    say(f"wrote {out}: {len(index)} of {counted(len(dataset), 'picture')}")
+    return {"out": str(out), "n": len(index), "of": len(dataset)}

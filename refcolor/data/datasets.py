@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DESCRIPTIONS', 'OPENERS', 'EMOJI_CREDIT', 'NARROWED', 'Description', 'KeypointPair', 'draw_sketch', 'Pictures',
-           'dataset_names', 'known_set', 'open_dataset', 'check_dataset', 'report_lines', 'download', 'unpack',
-           'fetch_dataset', 'data_note']
+           'dataset_names', 'known_set', 'open_dataset', 'record_of', 'check_dataset', 'report_lines', 'download',
+           'unpack', 'fetch_dataset', 'data_note']
 
 # %% ../../nbs/data/datasets.ipynb #c3d2df23
 import hashlib
@@ -339,13 +339,15 @@ NARROWED = {"openmoji": f"one or more of {', '.join(EMOJI_KINDS)}", "imagenet": 
 
 def _known(name: str) -> tuple:   # name, what stood behind the colon
     "Take a name apart; raises `UserError` if there is no such data set."
-    name, _, behind = name.partition(":")
+    name, colon, behind = name.partition(":")
     if name not in GENERATED and name not in OPENERS:
         raise UserError(f"unknown data set {name!r}: use one of {', '.join(dataset_names())}")
-    wanted = sorted(w for w in ([behind] if name == "folder" else behind.split(",")) if w)
+    wanted = sorted([behind] if name == "folder" else behind.split(",")) if colon else []
     allowed = EMOJI_KINDS if name == "openmoji" else wanted if name in NARROWED else ()
-    if not set(wanted) <= set(allowed):
+    if "" in wanted or not set(wanted) <= set(allowed):
         raise UserError(f"{name}:{behind}: behind the colon stands {NARROWED.get(name, 'nothing')}")
+    twice = [w for w in wanted if wanted.count(w) > 1]
+    if twice: raise UserError(f"{name}:{behind}: {twice[0]} is given twice")
     return name, tuple(wanted)
 
 
@@ -407,6 +409,17 @@ def open_dataset(
     for note in source.missing + source.notes: say(f"data: {name}: {note}")
     margin = size // 8 if split == "train" else 0
     return Pictures(name, source, size, margin, strict, cache_folder() if cache else None)
+
+
+def record_of(
+    dataset,   # of `open_dataset`
+) -> dict:     # name -> text
+    "What tells its pictures from others, also from others of the same names."
+    if dataset.name in GENERATED:
+        some = dataset.images[list(spread(len(dataset), 64))]
+        return {"contents": hashlib.sha256(some.tobytes()).hexdigest()[:12]}
+    files = f"{len(dataset)} (digest {dataset.source.paths.digest()[:12]})"
+    return {"files": files, "contents": dataset.contents()[:12]}
 
 # %% ../../nbs/data/datasets.ipynb #731dddf7
 def _unreadable(source: Source) -> dict:   # path -> what is wrong

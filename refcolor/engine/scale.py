@@ -415,7 +415,7 @@ def run_bench(args) -> dict:
     "Measure what a training step, inference, warp, sketch, attention and Fréchet distance cost."
     keep_freed_memory()
     preset, start = PRESETS[args.preset], time.perf_counter()
-    what = args.what.split(",") if args.what else [*GROUPS, "choices"]
+    what = args.what or [*GROUPS, "choices"]
     check_device(args.device)
     device = str(args.device or best_device())
     result = bench(what, preset, args.threads, args.repeats, device)

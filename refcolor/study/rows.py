@@ -11,6 +11,7 @@ __all__ = ['ROWS', 'EXPERIMENTS', 'TABLE1_DATA', 'ALIGNMENT_ON', 'ROW_STEPS', 'M
 # %% ../../nbs/study/rows.ipynb #b0b6d44c
 import json
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -370,7 +371,7 @@ class Study:
         if there and not there["stale"] and "run" in there: return Path(self.runs) / there["run"]
         row = ROWS[name]
         words = (f"{self.row_preset(name)}{row.mutant}{row.extra}{self.precision}"
-                 f"{code_digest(*ROOTS)}")
+                 f"{code_digest(*ROOTS)}{os.path.realpath(self.root) if self.root else ''}")
         stem = self.own.path(name, seed).stem
         return Path(self.runs) / f"{stem}-{sha256(words.encode()).hexdigest()[:6]}"
 
@@ -388,12 +389,14 @@ class Study:
         return result | {"stale": stale, "status": "stale" if stale else status}
 
     def has_settings_of(self, name: str, result: dict) -> bool:
-        "Whether a result is of this preset, precision, L_tr and extra."
+        "Whether a result is of this preset, precision, L_tr, extra and folder."
         m, now, row = result["metrics"], self.row_preset(name), ROWS[name]
         try: then = preset_from_dict(result["preset"])
         except (UserError, TypeError): return False              # fields of another version
-        settings = now, self.precision, row.mutant, row.extra
-        return (then, m.get("precision", "fp32"), m["mutant"], m.get("extra", "")) == settings
+        root = os.path.realpath(self.root) if self.root else None       # one name, other pictures
+        settings = now, self.precision, row.mutant, row.extra, root
+        return (then, m.get("precision", "fp32"), m["mutant"], m.get("extra", ""),
+                m.get("root", root)) == settings
 
 # %% ../../nbs/study/rows.ipynb #aa0b90c0
 def open_study(study: Study, todo: list) -> dict:   # of (row, seed); split -> data set

@@ -317,6 +317,8 @@ def run_reproduce(args) -> dict:
     if args.data: datas = (args.data,)
     if args.show or args.recheck:                  # else it says, too, what would have been run
         for data in datas: known_set(data, args.root)
+        if not args.results.is_dir():
+            say(f"note: --results {args.results}: no such folder, so no row has a result")
     preset = PRESETS[args.preset]
     if args.features: preset = replace(preset, train=replace(preset.train, features=args.features))
     own = [Study(preset, data, args.root, args.results, args.runs, args.steps,
