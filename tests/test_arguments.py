@@ -235,7 +235,7 @@ def test_paths_that_cannot_be_are_refused(name, option, place, capsys):
 
 @pytest.mark.parametrize("words, said", [
     ("data show folder --root pictures --out y.txt", "y.txt: give it the suffix .png"), ("data show folder --root pictures --out y", "give it the suffix"),
-    ("evaluate --report r.pdf", "give it the suffix .html"), ("export --out m.pt", "give it the suffix .onnx"),
+    ("evaluate --report r.pdf", "give it the suffix .html"), ("bench --out b.txt", "give it the suffix .json"), ("bench --out b", "give it the suffix .json"), ("export --out m.pt", "give it the suffix .onnx"),
     ("demo --out text.txt", "text.txt is not a folder"), ("train --out text.txt", "is not a folder"), ("train --out text.txt/run", "text.txt is not a folder"),
     ("demo --out line.png/a/b", "line.png is not a folder"),
     ("reproduce table2 --results text.txt", "text.txt is not a folder"), ("reproduce table2 --runs text.txt --show", "text.txt is not a folder"),
@@ -312,7 +312,8 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("evaluate --weights nowhere", "no generator.safetensors and preset.json in nowhere or nowhere/last; name a run's folder, or leave it out"), ("evaluate --weights text.txt", "text.txt"), ("evaluate --weights {tiny} --sketches pictures --truths nowhere", "no such folder"),
     ("colorize --sketch line.png --reference pictures --out o.png", "pictures is a folder"), ("colorize --sketch pictures --reference line.png pictures --out o", "pictures is a folder"),
     ("colorize --sketch pictures --reference nowhere.png --out o", "no such file: nowhere.png"), ("colorize --sketch pictures --reference text.txt --out o", "not an image"),
-    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("train --data folder --root colours --batch 9 --out run", "the part to train on, 1 picture: take --batch 1 at most, or more pictures"),
+    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("colorize --sketch line.png --reference line.png --out o.pdf", "o.pdf: give it the suffix of an image format"),
+    ("colorize --sketch line.png --reference line.png --out o.eps", "suffix of an image"), ("colorize --sketch line.png --reference line.png --out o.svg", "suffix of an image"), ("colorize --sketch line.png --reference line.png --out o", "suffix of an image"), ("train --data folder --root colours --batch 9 --out run", "the part to train on, 1 picture: take --batch 1 at most, or more pictures"),
     ("train --accumulate 3 --out run", "--accumulate may be 1, 2, 4, 8"), ("train --batch 7 --accumulate 2 --out run", "--accumulate may be 1, 7"),
     ("train --batch 3000 --out run", "the part to train on, 2500 pictures: take --batch 2500")])
 def test_nothing_is_made_and_nothing_said_before_the_mistake_is_named(words, said, place, capsys):
@@ -380,7 +381,7 @@ def test_a_batch_that_partly_fails_prints_its_object(place, capsys):
     assert main(["colorize", "--sketch", "pictures", "--reference", "line.png", "--out", "o", "--weights", str(TINY), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert "no colours to take" in said.pop("notes")[0]                       # line.png has none
-    assert said | {"out": "o"} == {"out": "o", "weights": str(TINY), "written": 0, "kept": 2, "failed": {}}
+    assert said | {"out": "o"} == {"out": "o", "weights": str(TINY), "written": 0, "kept": 2, "failed": {}, "left_out": {}}
     Path("pictures/0.png").write_text("no picture")
     assert main(["data", "check", "folder", "--root", "pictures", "--json"]) == 2
     assert list(json.loads(capsys.readouterr().out)["unreadable"]) == ["0.png"]

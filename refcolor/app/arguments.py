@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_COLOURS', 'meant', 'Parser', 'known', 'whole', 'word', 'words_of', 'finite', 'colour', 'colours', 'hint_word',
-           'path', 'is_slashed', 'no_slash', 'cannot_write', 'to_write', 'in_folder']
+           'path', 'is_slashed', 'no_slash', 'cannot_write', 'is_file_name', 'wrong_suffix', 'to_write', 'in_folder']
 
 # %% ../../nbs/app/arguments.ipynb #23ba04e4
 import argparse
@@ -74,6 +74,9 @@ class Parser(argparse.ArgumentParser):
             raise
 
     def error(self, message):
+        if not message.isprintable():           # importing it takes a second
+            from refcolor.core import shown
+            message = shown(message)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -193,19 +196,33 @@ def cannot_write(
     return ""
 
 
+def is_file_name(place: Path) -> bool:
+    "Whether a name that need not exist has the suffix of a picture, or of what is written here."
+    from PIL import Image
+    ours = ".ora", ".svg", ".html", ".htm", ".json", ".onnx"
+    return place.suffix.lower() in {*Image.registered_extensions(), *ours}
+
+
+def wrong_suffix(
+    place: Path,
+    suffixes: tuple,         # that the file may have; empty: any
+) -> str:                    # "" if it has one
+    "What is wrong with a file's name."
+    if not suffixes or place.suffix.lower() in suffixes: return ""
+    return f"{place}: give it the suffix {suffixes[0]}"
+
+
 def to_write(
-    *suffixes: str,             # that the file may have; none given: any
+    *suffixes: str,             # of `wrong_suffix`
     folder: bool | None = False,  # of `cannot_write`
 ) -> Callable:                  # of text, for argparse
     "The type of paths that can be written."
     def new(text):
         place = path(text)
-        either = folder is None and (os.path.isdir(place) or not place.suffix)
-        if is_slashed(text) and not folder and place.suffix and not os.path.isdir(place):
-            raise no_slash(text)
+        file = not folder and not os.path.isdir(place) and (folder is False or is_file_name(place))
+        if is_slashed(text) and file: raise no_slash(text)
         if why := cannot_write(place, folder): raise ArgumentTypeError(f"{place} {why}")
-        if suffixes and place.suffix.lower() not in suffixes and not either:
-            raise ArgumentTypeError(f"{place}: give it the suffix {suffixes[0]}")
+        if file and (why := wrong_suffix(place, suffixes)): raise ArgumentTypeError(why)
         return place
     return new
 

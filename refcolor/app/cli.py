@@ -223,9 +223,9 @@ def main(argv=None) -> int:
     try: args = make_parser().parse_args(argv)
     except SystemExit as e: return e.code or 0     # help, the version, or a mistake that was told
     os.environ["MPLBACKEND"] = "Agg"           # pictures go to files, never to a window
-    def say(text):                             # a file's name may be no text
-        text = f"refcolor{text}".encode(errors="backslashreplace").decode()
-        print(text, file=sys.stderr, flush=True)
+    def say(text):
+        from refcolor.core import shown
+        print(shown(f"refcolor{text}"), file=sys.stderr, flush=True)
     try:
         with redirect_stdout(sys.stderr): result = resolve_name(args.run)(args)   # libraries talk
         if args.json: print(json.dumps(result))
@@ -253,9 +253,7 @@ def main(argv=None) -> int:
         if not isinstance(e, UserError):
             say(f": internal error: {type(e).__name__}: {e} (--debug shows the traceback)")
             return 1
-        # from a worker process it comes with a traceback in front; a file's name may have two lines
-        text = str(e).rpartition("\nrefcolor.core.UserError: ")[2]
-        say(": " + text.strip().replace("\n", "\\n"))
+        say(f": {e}")
         return e.exit_code
 
 

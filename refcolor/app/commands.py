@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .arguments import cannot_write
+from .arguments import cannot_write, is_file_name, wrong_suffix
 from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
@@ -38,7 +38,7 @@ from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_data
 from ..data.decode import (drawn_in, notes_of, read_picture, read_reference,
                                   read_sketch)
 from ..data.pairs import PARTS, CrossReference, Posed, Subset, partners, readable
-from ..data.pictures import check_apart, named_pictures
+from ..data.pictures import check_apart, named_pictures, suffixes
 from ..engine.callbacks import Callback, TensorBoard
 from ..engine.checkpoints import begun_with, checkpoints, resumes_from
 from ..engine.devices import check_precision, precision_for, speed_up
@@ -141,7 +141,7 @@ def run_demo(args) -> dict:
     save_result(out / "result.json", result, "refcolor demo", learner.preset, learner.seed,
                 learner.seconds, MODULES, learner.device)
     demo_pictures(generator.cpu(), test, out)
-    say(metrics_table(result))
+    say(*metrics_table(result).splitlines())
     for kind, prefix in (("straight", ""), ("posed", "posed_")):
         error, copied = (result[f"{of}{prefix}region_error"] for of in ("", "copy_"))
         say(f"{kind}: region error {error:.3f} (the reference laid over: {copied:.3f}), "
@@ -241,14 +241,14 @@ def keeps_a_picture(
     suffix: str,   # of a file to write
     mode: str = "RGB",   # RGBA: and its transparency
 ) -> bool:
-    "Whether Pillow writes a colour picture with this suffix, at its own size, in its own colours."
+    "Whether a picture with this suffix is written as it is, and is one that can be read again."
+    if suffix.lower() not in suffixes(): return False        # a document, such as a PDF file
     kind, probe = Image.registered_extensions().get(suffix.lower()), io.BytesIO()
     ramp = Image.linear_gradient("L").resize((300, 300))
     picture = Image.merge("RGB", [ramp, ramp.transpose(Image.Transpose.ROTATE_90), ramp])
     try:
         if mode == "RGBA": picture.putalpha(ramp)
         picture.save(probe, kind)
-        if kind not in Image.OPEN: return mode == "RGB"
         read = Image.open(probe)
         if mode == "RGBA" and not read.has_transparency_data: return False
         return read.size == picture.size and read.mode != "P"        # of 256 colours
@@ -274,12 +274,13 @@ def check_targets(args, targets: list) -> list:   # pictures to write
     out, folder = args.out, os.path.isdir(args.sketch)
     for option, place in (("--out", out), ("--layers", args.layers)):
         if not place: continue
-        file = place.suffix.lower() == ".ora" or os.path.exists(place)
-        if folder and file and not os.path.isdir(place):
-            raise UserError(f"{option} {place} is a file; for a folder of sketches, name a folder")
+        file = not os.path.isdir(place) and (os.path.lexists(place) or is_file_name(place))
+        if folder and file:
+            raise UserError(f"{option} {place} is a file's name; for a folder of sketches, name a "
+                            "folder")
         if not folder and os.path.isdir(place): raise UserError(f"{option} {place} is a folder")
-    if args.layers and not folder and args.layers.suffix.lower() != ".ora":
-        raise UserError(f"--layers {args.layers}: give it the suffix .ora")
+    if args.layers and not folder and (why := wrong_suffix(args.layers, (".ora",))):
+        raise UserError(f"--layers {why}")
     if not keeps_a_picture(targets[0].suffix):
         raise UserError(f"--out {out}: give it the suffix of an image format that keeps a "
                         "picture's size and colours, such as .png")
@@ -360,7 +361,7 @@ def said_palette(facts: dict, pictures: int) -> list:   # facts of `save_flats`
 def run_colorize(args) -> dict:
     "Colour a sketch, or a folder of them, with one reference or several."
     folder, palette, flat = os.path.isdir(args.sketch), args.palette, is_flat(args)
-    failed, facts, notes, generator = {}, {}, [], None
+    failed, left_out, facts, notes, generator = {}, {}, {}, [], None
     @lru_cache(8)
     def read(path):                            # what is worth knowing about it is said once
         picture = read_reference(path)
@@ -369,7 +370,7 @@ def run_colorize(args) -> dict:
         picture.info["refcolor"] = str(path), []
         return picture
     with said_at_the_end():
-        todo = jobs(args.sketch, args.reference, args.out)
+        todo = jobs(args.sketch, args.reference, args.out, left_out)
         kept = check_targets(args, [target for *_, target in todo])
         if args.hint and folder: raise UserError("--hint: give it with one sketch, not a folder")
         weights, left = args.weights or default_weights(), [j for j in todo if j[2] not in kept]
@@ -405,7 +406,7 @@ def run_colorize(args) -> dict:
     and_kept = f", kept {len(kept)} that exist (--force overwrites)" if kept else ""
     say(f"wrote {counted(written, 'picture')} into {args.out}{and_kept}, "
         f"weights: {which}")
-    said |= {"written": written, "kept": len(kept), "failed": failed}
+    said |= {"written": written, "kept": len(kept), "failed": failed, "left_out": left_out}
     if failed: raise UserError(f"{len(failed)} of {len(left)} sketches could not be coloured", said)
     return said
 
@@ -414,17 +415,18 @@ def jobs(
     sketch: Path,   # an image file, or a folder of them
     references: list,  # image files, or one folder: each sketch takes the file of its own name
     out: Path,      # image file to write; a folder if `sketch` is one
+    left_out: dict | None = None,   # grows: path -> why it is not coloured, or not used
 ) -> list:          # of (sketch, [references], out)
     "What to colour with what; raises `UserError` if that, or where it goes, is not clear."
-    check_apart(out, [sketch, *references], inside=False)
     folders = [r for r in references if os.path.isdir(r)]
     if folders and (len(references) > 1 or not os.path.isdir(sketch)):
         raise UserError(f"reference: {folders[0]} is a folder, not an image file: one folder of "
                         "references goes with a folder of sketches")
+    check_apart(out, [sketch, *references])   # inside, it would be read the next time
     if not os.path.isdir(sketch): return [(sketch, references, out)]
-    named = named_pictures(sketch, "--sketch", without=out)      # what it wrote there before
+    named = named_pictures(sketch, "--sketch", left=left_out)
     found = [references] * len(named)
-    if folders: found = [[p] for p in partners(named, folders[0], "--reference", without=out)]
+    if folders: found = [[p] for p in partners(named, folders[0], "--reference", left=left_out)]
     todo = [(sketch / path, r, out / Path(path).with_suffix(".png"))
             for path, r in zip(named.values(), found)]
     read = {os.path.realpath(path): path for s, r, _ in todo for path in (s, *r)}
@@ -437,8 +439,8 @@ def run_list(args) -> dict:
     "List the data sets, and whose pictures they are."
     width = max(60, shutil.get_terminal_size().columns)
     for name, note in dataset_names().items():
-        say(textwrap.fill(note, width, initial_indent=f"{name:12} ", subsequent_indent=13 * " ",
-                          break_long_words=False, break_on_hyphens=False))
+        say(*textwrap.wrap(note, width, initial_indent=f"{name:12} ", subsequent_indent=13 * " ",
+                           break_long_words=False, break_on_hyphens=False))
     return dataset_names()
 
 

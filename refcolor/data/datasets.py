@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import UserError, counted, needs, say
+from ..core import UserError, check_type, counted, needs, say
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .emoji import EMOJI_KINDS
 from .decode import read_picture, read_sketch
@@ -382,6 +382,12 @@ def open_dataset(
     cache: bool = True,       # keep decoded files in `cache_folder()`
 ):                            # has len(), draws and batch(index, noise) -> Samples
     "Open a data set by name, drawn first if generated and not in the cache; raises `UserError`."
+    check_type(name, str, "data set", "a name")
+    check_type(root, (str, os.PathLike, type(None)), "root", "a folder's path")
+    check_type(split, str, "split", "a name")
+    check_type(size, int, "size", "pixels")
+    check_type(n, (int, type(None)), "n", "a number")
+    if min(size, n or 1) < 1: raise UserError(f"size {size}, n {n}: expected 1 or more")
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     name, wanted = known_set(name, root)

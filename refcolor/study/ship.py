@@ -334,19 +334,19 @@ def run_reproduce(args) -> dict:
         return {"experiment": args.experiment, **recheck(studies, names, args.seeds, say)}
     if not args.show: run_studies(args, own, across, bare, names)
     for study in own:
-        if len(own) > 1: say(f"\n{study.data}")
+        if len(own) > 1: say("", study.data)
         many = args.experiment in ("table1", "table2", "fig8", "modules")    # columns
         kind = dict(metrics=headline(study, names, seeds), interval=False) if many else {}
         if args.experiment == "alignment":
             kind = dict(metrics=[m for m in ALIGNMENT if across or "@" not in m])
-        say(aligned(table_of(study, names, seeds=seeds, **kind)))
+        say(*aligned(table_of(study, names, seeds=seeds, **kind)).splitlines())
         if not args.show and (picture := strips(study, names)):
             file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
             write_atomically(file, lambda p: save_figure(picture, p))
             say(f"pictures: {file}")
     if len(own) > 1:
-        say("\nregion error, trained on one and judged on another")
-        say(aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
+        table = aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds))
+        say("", "region error, trained on one and judged on another", *table.splitlines())
     status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
     return {"experiment": args.experiment, "results": str(args.results),
             "rows": status if len(own) > 1 else status[own[0].data]}
