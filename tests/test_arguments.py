@@ -12,6 +12,7 @@ from PIL import Image
 import refcolor
 from refcolor.app import arguments, cli, commands
 from refcolor.app.cli import EXAMPLES, main, make_parser
+from refcolor.core import UserError
 
 TINY = Path(refcolor.__file__).parent / "weights" / "tiny"
 COMMANDS = ["demo", "train", "colorize", "export", "evaluate", "bench", "reproduce", "data list", "data check", "data show", "data fetch"]
@@ -313,7 +314,8 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("evaluate --weights {tiny} --root pictures", "is drawn and has no --root"), ("data check openmoji --root pictures", "is drawn"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --root pictures", "--root goes with --data"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --data avatars", "--data or --sketches: give one"),
-    ("reproduce weights --data folder", "--data goes with rows"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
+    ("reproduce triplet --data folder --root pictures --results pictures/r", "--results, --runs pictures/r: pictures is only read; write elsewhere"),
+    ("reproduce triplet --data folder --root pictures --runs pictures", "pictures is only read"), ("reproduce weights --data folder", "--data goes with rows"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
     ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
     ("train --data avatars: --out run", "avatars:: behind the colon stands nothing"), ("data show openmoji:people,people --out s.png", "openmoji:people,people: people is given twice"),
     ("evaluate --weights {tiny} --data openmoji:,", "behind the colon stands one or more of"), ("data show imagenet:n1,,n2 --root pictures --out s.png", "behind the colon stands class folders"),
@@ -363,6 +365,24 @@ def test_what_the_system_refuses_later_is_one_line_too(place, capsys, monkeypatc
         monkeypatch.setattr(commands, "run_list", fail)
         assert main(["data", "list"]) == code
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_an_error_is_whole_and_one_line_whatever_a_file_is_called(place, capsys, monkeypatch):
+    name = "a\nrefcolor.png"
+    Path("pictures", name).write_text("no picture")
+    assert r"pictures/a\nrefcolor.png: not an image" in refused(capsys, place, "colorize", "--sketch", f"pictures/{name}", "--reference", "line.png", "--out", "o.png", at_once=False)
+    worker = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\nrefcolor.core.UserError: picture: a\nb is torn\n"
+    def fail(args): raise UserError(worker)
+    monkeypatch.setattr(commands, "run_list", fail)
+    assert refused(capsys, place, "data", "list", at_once=False) == r"refcolor: picture: a\nb is torn"
+
+
+def test_what_libraries_print_is_not_on_standard_output(monkeypatch, capsys):
+    def talk(args): print("Downloading: …"); return {"done": 1}
+    monkeypatch.setattr(commands, "run_list", talk)
+    assert main(["data", "list", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"done": 1} and err == "Downloading: …\n"
 
 
 # ---- --json

@@ -161,8 +161,8 @@ def make_parser() -> Parser:
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
                   "sketch, attention and Fréchet distance cost.", "--device")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
-    add("--what", words_of, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
-        "all if not given", metavar="A,B")
+    add("--what", words_of, "some of step, infer, warp, sketch, load, fid, attention, flat, "
+        "choices; all if not given", metavar="A,B")
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
     add("--out", to_write(".json"), "result file to write, JSON")

@@ -197,7 +197,7 @@ def run_rows(
     about = f", about {np.mean(cost):.0f} minutes each" if cost and todo and not study.on else ""
     tell(f"{len(pairs)} runs: {len(pairs) - len(todo)} have a result, {len(todo)} to do{about}")
     if stale and not again:
-        tell(f"{len(stale)} are of other code or another preset; --recheck tells whether that "
+        tell(f"{len(stale)} are of other code, preset or --root; --recheck tells whether that "
              "makes a difference, --again runs them anew")
     if study.on and (lost := [p for p in todo if not study.is_kept(*p) or not study.own.load(*p)]):
         todo = [p for p in todo if p not in lost]

@@ -27,7 +27,7 @@ from ..core import (PRESETS, SMALL, Preset, UserError, best_device, check_device
 from ..data.characters import STYLES, attribution
 from ..data.datasets import EMOJI_CREDIT, data_note, known_set, open_dataset
 from ..data.pairs import TEST_PICTURES, CrossReference
-from ..data.pictures import Samples
+from ..data.pictures import Samples, check_apart
 from ..engine.checkpoints import checkpoints
 from ..engine.devices import check_precision, speed_up
 from ..engine.scale import keep_freed_memory
@@ -303,6 +303,7 @@ def run_reproduce(args) -> dict:
     check_precision(args.precision, args.device or best_device())
     for folder in () if args.show or args.recheck else (args.results, args.runs):
         if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
+        if args.root: check_apart(folder, [args.root], "--results, --runs")    # strips are pictures
     if args.experiment == "weights":
         for option in ("data", "root", "rows", "features", "again"):
             if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
