@@ -94,7 +94,7 @@ def parse_hints(
             raise UserError(f"hint {i}: a point lies outside of its picture: {hint}")
         if k and last not in range(references):
             raise UserError(f"hint {i}: there is no reference {last}, they count from 0")
-        yield *points, int(last) if k else last
+        yield *points, int(last) if len(points) == 4 else last
 
 
 def hint_mask(

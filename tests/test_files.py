@@ -818,7 +818,7 @@ def test_several_figures_are_said():
 
 
 def test_drawings_of_one_figure_are_none_of_two():
-    from refcolor.colorize import several_figures
+    from refcolor.data.decode import several_figures
     from refcolor.show import to_image
     drawings = open_dataset("avatars", split="test", size=64, n=256).batch(range(64)).sketch
     assert not any(several_figures(to_image(d)) for d in drawings)
@@ -974,8 +974,9 @@ def test_the_library_s_doors_give_one_clear_error(call):
 def test_a_palette_in_one_text_and_a_reference_s_number_as_a_float():
     assert palette_from("#ff0000, blue").tolist() == [[255, 0, 0], [0, 0, 255]]
     from refcolor.hints import parse_hints
-    (*_, k), = parse_hints([(0, 0, (0, 0, 1.0))], 2)
-    assert type(k) is int and k == 1
+    for point, number in (((0, 0, 1.0), 1), ((0, 0), 0), ((0, 0, 0), 0)):
+        (*_, k), = parse_hints([(0, 0, point)], 2)
+        assert type(k) is int and k == number
 
 
 def test_colour_is_seen_by_its_areas():
