@@ -259,6 +259,23 @@ def test_what_cannot_be_written_is_known_before_the_work(words, said, place, cap
     assert said.format(nowhere=nowhere) in refused(capsys, place, *words.format(nowhere=nowhere).split())
 
 
+def test_a_file_that_looks_like_an_option_and_a_home_are_found(place, capsys, monkeypatch):
+    Path("line.png").rename("-line.png")
+    assert "unknown option -line.png; the file is ./-line.png" in refused(capsys, place, *"colorize --sketch -line.png --reference ./-line.png --out o.png".split())
+    monkeypatch.setenv("HOME", str(place / "home"))
+    for name in ("./-line.png", "=-line.png"):
+        words = ["colorize", *(["--sketch" + name] if name[0] == "=" else ["--sketch", name]), "--reference", "./-line.png", "--weights", str(TINY), f"--out=~/{name[-8]}.png"]
+        assert main(words) == 0 and Path("home", f"{name[-8]}.png").exists() and not Path("~").exists()
+        capsys.readouterr()
+        os.unlink(Path("home", f"{name[-8]}.png"))
+
+
+def test_a_link_to_nothing_is_there(place, capsys):
+    Path("link.png").symlink_to("nothing.png")
+    assert "link.png exists; --force overwrites it" in refused(capsys, place, *"colorize --sketch line.png --reference line.png --out link.png".split(), at_once=False)
+    assert main("colorize --sketch line.png --reference line.png --out link.png --force".split()) == 0 and not Path("link.png").is_symlink() and not Path("nothing.png").exists()
+
+
 def test_a_folder_that_is_gone_is_one_line(place, capsys, monkeypatch):
     "Deleted in another window."
     Path("gone").mkdir()

@@ -856,12 +856,13 @@ CLEAR = Image.merge("LA", [Image.new("L", LINE.size, 255), ALPHA])
 @pytest.mark.parametrize("sketch, options, why, way", [
     (Image.linear_gradient("L"), dict(extract=True), "no lines, only soft shades", ""), (COLOUR.filter(ImageFilter.GaussianBlur(25)), {}, "only soft shades", ""),
     (NOISE.convert("L"), dict(extract=True), "is noise", ""), (Image.new("RGBA", (99, 99)), {}, "blank, there is nothing to colour", ""),
+    (LINE.resize((16, 16)), {}, "has 16 × 16 pixels, too few for a drawing", ""), (LINE.resize((3, 3)), dict(extract=True), "too few for a drawing", ""), (LINE.resize((2, 2)), dict(clean=False), "too few", ""),
     (Image.new("RGBA", (99, 99), (0, 0, 0, 100)), {}, "blank, there is nothing to colour", ""),
     (CLEAR, dict(clean=False), "blank", "without clean=False (--no-clean) there are lines in it; light ink on transparency"),
     (CLEAR, dict(extract=True), "blank", "without extract (--extract) there are lines in it; light ink on transparency"),
     (UNDEREXPOSED, dict(clean=False), "is too dark", "without clean=False (--no-clean) there are lines"),
     (FAINT, dict(clean=False), "is too faint", "without clean=False (--no-clean) there are lines in it; faint"), (FAINT, dict(extract=True), "soft shades", "without extract (--extract)")],
-    ids=["shade", "blurred", "noise", "clear", "half clear", "light on clear as it is", "light on clear", "dark as it is", "faint as it is", "faint"])
+    ids=["shade", "blurred", "noise", "clear", "tiny", "tinier", "tiniest", "half clear", "light on clear as it is", "light on clear", "dark as it is", "faint as it is", "faint"])
 def test_the_reason_is_the_true_one_and_there_is_a_way_out(sketch, options, why, way):
     with pytest.raises(UserError) as e: colorize(sketch, COLOUR, **options)
     said = str(e.value)

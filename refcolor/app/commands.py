@@ -288,7 +288,8 @@ def check_targets(args, targets: list) -> list:   # pictures to write
         raise UserError(f"--out {out}: {targets[0].suffix} has no transparency; give it the suffix "
                         "of an image format that has, such as .png")
     if args.force: return []
-    files = {t: [f for f in (t, layers_at(args, t)) if f and os.path.exists(f)] for t in targets}
+    # a link to nothing is there, too
+    files = {t: [f for f in (t, layers_at(args, t)) if f and os.path.lexists(f)] for t in targets}
     kept = [target for target, there in files.items() if there]
     if kept and not folder: raise UserError(f"{files[kept[0]][0]} exists; --force overwrites it")
     return kept

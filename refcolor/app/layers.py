@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageChops
 
-from .arguments import MOST_COLOURS, colour
+from .arguments import MOST_COLOURS, colour, in_commas
 from ..core import UserError, as_list, write_atomically
 from ..flats import assign, background, palette_of, regions, segment
 from ..framing import View
@@ -27,7 +27,7 @@ def palette_from(
 ) -> np.ndarray:     # uint8 (k, 3), each once
     "A palette as it was given; raises `UserError` that names what is no colour."
     found = []
-    if isinstance(colours, str): colours = colours.split(",")
+    if isinstance(colours, str): colours = in_commas(colours)
     for c in as_list(colours, "palette", "a list of colours"):
         try: rgb = colour(c) if isinstance(c, str) else tuple(map(float, c))
         except (ArgumentTypeError, TypeError, ValueError, RuntimeError): rgb = ()

@@ -498,6 +498,8 @@ def no_drawing(
     known = {"blank": "is blank, there is nothing to colour", "noise": "is noise, no drawing",
              "all dark": "is all dark, there is no drawing in it", "": what}
     what = known[nothing_in(picture)]
+    if max(picture.size) < 32 and len(set(picture.convert("L").getextrema())) > 1:
+        what = f"has {picture.width} × {picture.height} pixels, too few for a drawing"
     also = "" if what == known[""] else "; ".join(n.removeprefix(f"{subject}: ") for n in notes)
     return UserError(f"{role}: {'it' if subject == role else subject} {what}"
                      + f" ({also})" * bool(also))
