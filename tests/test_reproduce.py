@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from refcolor.augment import noise_size, spatial_transform
 from refcolor.app.cli import main
@@ -571,6 +572,22 @@ def test_a_mistake_is_one_line_and_nothing_is_written(case, tmp_path, monkeypatc
     lines = [l for l in captured.err.splitlines() if l.startswith("refcolor")]
     assert code == 2 and len(lines) == 1 and all(word in lines[0] for word in expected), captured.err
     assert "Traceback" not in captured.err and captured.out == "" and not list(tmp_path.iterdir())
+
+
+def test_what_is_judged_on_is_read_before_anything_is_trained(tmp_path, capsys):
+    "Files that cannot be read are left out, not replaced by others; where too few are left, that is said at once."
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for i in range(40): Image.fromarray(np.random.default_rng(i).integers(0, 256, (6, 6, 3), np.uint8)).resize((30, 30), 0).save(root / f"{i}.png")
+    study = study_in(tmp_path, data="folder", root=root)
+    test = open_dataset("folder", root, "test", 64)
+    torn = [test.path(i) for i in range(len(test))]
+    torn[1].write_bytes(b"torn")
+    found = rows.open_study(study, [("full", 0)])
+    assert len(found["test"]) == len(test) - 1 and f"1 of {len(test)} pictures or pairs cannot be used: cannot read {torn[1]}" in capsys.readouterr().err
+    assert [s.prefix for s in rows.judged_sources(found["test"], 128)] == ["", "self_"]
+    for path in torn[1:]: path.write_bytes(b"torn")
+    with pytest.raises(UserError, match="cross pairs need at least 2 pictures, got 1; nothing was run"): rows.open_study(study, [("full", 0)])
 
 
 def test_show_of_nothing_says_not_run_and_creates_nothing(tmp_path, no_training, capsys):

@@ -28,7 +28,8 @@ from ..core import (Preset, UserError, code_digest, load_result, preset_from_dic
                            said_at_the_end, uniform, with_recipe, write_atomically)
 from ..data.characters import GENERATED, STYLES
 from ..data.datasets import open_dataset
-from ..data.pairs import TEST_PICTURES, BentReference, registered, sources_of
+from ..data.pairs import (TEST_PICTURES, BentReference, Subset, drawn_from, readable,
+                                 registered, sources_of)
 from ..engine.callbacks import Callback
 from ..evaluate import constant_answer, mean_of, measure_all, score
 from ..fid import feature_extractor
@@ -406,8 +407,13 @@ def open_study(study: Study, todo: list) -> dict:   # of (row, seed); split -> d
     splits = ("test",) if study.on else ("train", "valid", "test")
     try:
         with said_at_the_end():
-            found = {s: open_dataset(name, study.root, s, size, drawn.get(s)) for s in splits}
-            if name.partition(":")[0] not in GENERATED: found[splits[0]].check_roles()
+            found = {s: open_dataset(name, study.root, s, size, drawn.get(s), strict=s == "test")
+                     for s in splits}
+            if name.partition(":")[0] not in GENERATED:
+                found[splits[0]].check_roles()
+                test = Subset(found["test"], drawn_from(len(found["test"]), study.n))
+                found["test"] = Subset(test, readable(test, len(test), skip_bad=True))
+                judged_sources(found["test"], study.n)        # too few are known now
         return found
     except UserError as e:
         raise UserError(f"{e}; nothing was run. It would have been {len(todo)} runs of: "
