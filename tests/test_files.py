@@ -214,8 +214,8 @@ def test_a_hint_means_the_picture_as_drawn():
     def moved(hint, at, size): return [((v + 1) * 120 + a) / size * 2 - 1 for v, a in zip(hint, at)]
     here, there, sheet = (0, -.7), (0, .9), on_sheet(LINE, at=(200, 40))
     hint = (*moved(here, (200, 40), 480), (*moved(there, (100, 220), 480),))
-    plain, hinted = (crop_of(colorize(sheet, on_sheet(COLOUR, at=(100, 220)), None, h), (200, 40)) for h in ([], [hint]))
-    right = colorize(LINE, COLOUR, None, [(*here, there)])
+    plain, hinted = (crop_of(colorize(sheet, on_sheet(COLOUR, at=(100, 220)), hints=h), (200, 40)) for h in ([], [hint]))
+    right = colorize(LINE, COLOUR, hints=[(*here, there)])
     hair = (slice(35, 50), slice(110, 130))
     to_right = lambda x: apart(x, right)[hair].mean()
     assert to_right(hinted) < 0.5 * to_right(plain), (to_right(hinted), to_right(plain))
