@@ -36,8 +36,9 @@ def _covered(dark: np.ndarray, most: float) -> tuple:   # bool (h, w); pixels do
     h, w = dark.shape
     x = np.linspace(0, w - 1, min(w, 128)).astype(int)
     tilts = np.arange(-int(most * w), int(most * w) + 1) / w
-    columns = np.pad(dark[:, x], ((h, h), (0, 0))).T
-    from_row = [h + np.round(t * (x - w / 2)).astype(int) for t in tilts]
+    more = int(most * w) + 1                                     # rows beyond the sheet
+    columns = np.pad(dark[:, x], ((more, more), (0, 0))).T
+    from_row = [more + np.round(t * (x - w / 2)).astype(int) for t in tilts]
     return tilts, np.stack([np.mean([c[k:k + h] for c, k in zip(columns, rows)], 0)
                             for rows in from_row])
 
@@ -46,7 +47,7 @@ def _ruling(dark: np.ndarray) -> float | None:   # bool (h, w)
     "The tilt of equally spaced lines across the sheet; None: there are none."
     tilts, covered = _covered(dark, 0.05)
     best = np.argmax((covered ** 4).sum(1))
-    at = np.flatnonzero(np.diff(np.pad(covered[best] > 0.6, 1)))       # where each begins and ends
+    at = np.flatnonzero(np.diff(np.pad(covered[best] > 0.75, 1)))       # where each begins and ends
     if len(at) < 10: return None
     gaps = np.diff(at[::2] + at[1::2]) / 2
     gaps /= np.median(gaps)
@@ -95,7 +96,7 @@ def _gutter(dark: np.ndarray) -> tuple | None:   # as of `_side`
     tilts, covered = _covered(dark, 0.03)
     best = (covered[:, :h // 3] > 0.95).sum(1).argmax()
     at, soft = np.flatnonzero(covered[best, :h // 3] > 0.95), max(3, h // 60)
-    if not max(8, h // 50) <= len(at) <= h // 10 or np.ptp(at) >= len(at): return None
+    if not max(8, h // 64) <= len(at) <= h // 10 or np.ptp(at) >= len(at): return None
     first, last = at[0], at[-1]
     if first < soft or covered[best, first - soft] > 0.5: return None
     return (tilts[best], last + soft) if covered[best, last + soft] < 0.5 else None

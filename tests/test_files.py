@@ -359,7 +359,7 @@ def test_how_a_page_arrives_costs_little(page, placed, said):
     paint = white & (pixels(right).min(2) < 235)
     assert apart(result, right)[paint].mean() < 12 and apart(result, right)[white & ~paint].mean() < 3
     assert bool(said) == bool(result.info["notes"]) and said in str(result.info["notes"])
-    if said: assert len(result.info["notes"]) == 1 and "--no-clean" in result.info["notes"][0]
+    if said: assert "--no-clean" in result.info["notes"][-1]
 
 
 def straight_drawings():
@@ -380,13 +380,12 @@ def straight_drawings():
 
 
 def test_what_is_drawn_is_neither_ruling_nor_a_page():
-    from refcolor.data.characters import GENERATED
     from refcolor.framing import page_alone
     from refcolor.show import to_image
     for name, image in straight_drawings():
         result, note = page_alone(image)
         assert (name, note) == (name, "") and not apart(result, image).any()
-    for name in GENERATED:
+    for name in ("avatars", "openmoji"):                  # emoji have straight lines and frames
         sketches = open_dataset(name, split="test", size=128, n=16).batch(range(16)).sketch
         assert not any(page_alone(to_image(s))[1] for s in sketches), name
 
