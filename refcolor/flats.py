@@ -16,6 +16,7 @@ from einops import repeat
 from PIL import Image, ImageChops
 from torch import Tensor
 
+from .core import UserError, check_type
 from .show import to_image, to_tensor
 
 # %% ../nbs/app/flats.ipynb #6003c46c
@@ -177,8 +178,10 @@ def segment(
     from scipy.ndimage import distance_transform_edt, label
     from skimage.morphology import h_maxima
     from skimage.segmentation import watershed
-    if isinstance(lines, Image.Image): lines = lines.convert("L")
-    papers = _papers(np.asarray(lines) > 153)
+    if isinstance(lines, Image.Image): lines = np.asarray(lines.convert("L"))
+    check_type(lines, np.ndarray, "lines", "a PIL image, or an array (h, w)")
+    if lines.ndim != 2: raise UserError(f"lines: expected an array (h, w), got {lines.shape}")
+    papers = _papers(lines > 153)
     if papers[0].all(): return papers[0].astype(np.int32)
     depth = distance_transform_edt(papers[-1])
     seeds, _ = label(h_maxima(depth, 1))
@@ -197,6 +200,7 @@ def palette_of(
 ) -> np.ndarray:              # uint8 (k, 3), the commonest first
     "The commonest colours of a picture that can be told apart."
     from skimage.color import rgb2lab
+    check_type(reference, Image.Image, "reference", "a PIL image")
     x = np.pad(np.asarray(reference.convert("RGB"), np.int16), ((1, 1), (1, 1), (0, 0)), "edge")
     step = -(-max(reference.size) // 512)
     (up, here, down), (left, _, right) = [[slice(k, k - 2 or None, step) for k in range(3)]] * 2
@@ -287,7 +291,13 @@ def flatten(
     palette: np.ndarray | None = None,   # uint8 (k, 3); None: the picture's own
 ) -> Image.Image:
     "Paint a picture in the flat colours of a palette, up to the lines."
+    check_type(picture, Image.Image, "picture", "a PIL image")
+    check_type(labels, np.ndarray, "labels", "the array of `segment`")
     palette = palette_of(picture) if palette is None else palette
+    check_type(palette, np.ndarray, "palette", "an array (k, 3)")
+    for name, array, shape in (("labels", labels, picture.size[::-1]),
+                               ("palette", palette, (len(palette) or 1, 3))):
+        if array.shape != shape: raise UserError(f"{name}: expected {shape}, got {array.shape}")
     return paint(assign(picture, labels, palette), palette)
 
 # %% ../nbs/app/flats.ipynb #e21fd2f0

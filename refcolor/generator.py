@@ -8,6 +8,7 @@ __all__ = ['ResidualBlock', 'Decoder', 'GeneratorOutput', 'Generator', 'part_sha
 
 # %% ../nbs/07_generator.ipynb #523041d4
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,8 @@ from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .core import ModelConfig, PRESETS, UserError, needs, preset_from_dict, preset_to_dict
+from .core import (ModelConfig, PRESETS, UserError, check_type, needs, preset_from_dict,
+                           preset_to_dict)
 from .encoder import Encoder, conv_block, gather_levels, init_weights
 from .scft import make_fusion
 from .show import to_image
@@ -256,6 +258,7 @@ def checkpoint_folder(
     path: Path,  # a run's folder or a checkpoint
 ) -> Path:       # the folder that holds generator.safetensors
     "Find a checkpoint; raises `UserError` if there is none."
+    check_type(path, (str, os.PathLike), "weights", "a folder's path")
     for folder in (Path(path), Path(path) / "last"):
         if (folder / "generator.safetensors").is_file() and (folder / "preset.json").is_file():
             return folder

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .app.arguments import colour
-from .core import UserError
+from .core import UserError, as_list
 
 # %% ../nbs/app/hints.ipynb #4f8c5b31
 def pixel_at(
@@ -77,7 +77,7 @@ def parse_hints(
     references: int,  # how many there are
 ):
     "Each as (x, y, x', y', k) or (x, y, colour); raises `UserError` that names one that is none."
-    for i, hint in enumerate(hints, 1):
+    for i, hint in enumerate(as_list(hints, "hints", "a list of them"), 1):
         try:
             x, y, there = hint
             if there is None or isinstance(there, str):
@@ -85,16 +85,16 @@ def parse_hints(
                 last = None if there in (None, "none") else colour(there)
             else:
                 u, v, *k = there
-                points, (last,) = tuple(map(float, (x, y, u, v))), k or [0]
+                points, (last,) = tuple(map(float, (x, y, u, v))), [*map(float, k or [0])]
         except ArgumentTypeError as e: raise UserError(f"hint {i}: {e}") from None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):       # of a tensor, too
             raise UserError(f"hint {i}: expected (x, y, (x', y')) or (x, y, \"#rrggbb\"), "
                             f"got {hint}") from None
         if not all(-1 <= c <= 1 for c in points):
             raise UserError(f"hint {i}: a point lies outside of its picture: {hint}")
         if k and last not in range(references):
             raise UserError(f"hint {i}: there is no reference {last}, they count from 0")
-        yield *points, last
+        yield *points, int(last) if len(points) == 4 else last
 
 
 def hint_mask(

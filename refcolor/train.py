@@ -27,7 +27,7 @@ from .core import (Preset, UserError, best_device, counted, needs, preset_to_dic
 from .discriminator import PatchGAN
 from .engine.callbacks import (Checkpoints, Log, Snapshots, be_deaf, deaf_children,
                                        stop_signals)
-from .engine.checkpoints import (check_record, checkpoints, disk_errors, last_good,
+from .engine.checkpoints import (check_record, checkpoints, failures, last_good,
                                          read_checkpoint, replace_link, restore_optimizer,
                                          resumes_from, save_checkpoint, write_record)
 from .engine.devices import check_precision, step_in_memory, workers_for
@@ -376,10 +376,10 @@ class Learner:
         begun, line = self.seconds, self.steps_done
         if self.steps_done >= steps: return self
         callbacks = self.callbacks if self.processes.is_main_process else []
-        for callback in callbacks: callback.before_fit(self)
         # closed at once: a worker left behind by an error would not hear that Python ends
-        with (stop_signals() as heard, disk_errors(self),
+        with (stop_signals() as heard, failures(self),
               contextlib.closing(self.loader()) as batches):
+            for callback in callbacks: callback.before_fit(self)
             for parts in batches:
                 measure = self.steps_done % self.log_every == 0 or self.steps_done + 1 == steps
                 look = measure or self.looks_always

@@ -12,6 +12,7 @@ from PIL import Image
 import refcolor
 from refcolor.app import arguments, cli, commands
 from refcolor.app.cli import EXAMPLES, main, make_parser
+from refcolor.core import UserError
 
 TINY = Path(refcolor.__file__).parent / "weights" / "tiny"
 COMMANDS = ["demo", "train", "colorize", "export", "evaluate", "bench", "reproduce", "data list", "data check", "data show", "data fetch"]
@@ -94,10 +95,12 @@ def test_what_is_no_typo_is_no_typo(place, capsys):
 
 @pytest.mark.parametrize("words, option", [
     ("train --out a --steps 1 --out b", "--out"), ("train --out a --steps 1 --ste 2", "--steps"), ("train --out=a --out=a", "--out"), ("train --out a --resume --resume step-1", "--resume"),
-    ("colorize --sketch line.png --reference line.png --out a.png --out b.png", "--out"), ("data show avatars --n 1 --n 1", "--n"), ("reproduce triplet --root pictures --root pictures", "--root")])
+    ("colorize --sketch line.png --reference line.png --out a.png --out b.png", "--out"), ("data show avatars --n 1 --n 1", "--n"), ("reproduce triplet --root pictures --root pictures", "--root"),
+    ("bench --what warp,infer,warp", "--what: warp"), ("bench --what warp --what infer", "--what"), ("reproduce triplet --rows full,full --show", "--rows: full"),
+    ("reproduce triplet --rows=full,\\ full", "--rows: full")])
 def test_an_option_with_two_values_is_refused(words, option, place, capsys):
     "The last would count, and a person who repeats an option means both."
-    assert f"{option} is given twice" in refused(capsys, place, *words.split())
+    assert f"{option} is given twice" in refused(capsys, place, *shlex.split(words))
 
 
 def test_an_option_that_may_be_given_again_may(place):
@@ -188,6 +191,11 @@ def test_an_unset_variable_is_no_value(words, place, capsys):
     assert "is empty" in refused(capsys, place, *words.split()) and "is empty" in refused(capsys, place, *words[:-1].split(), " ")
 
 
+@pytest.mark.parametrize("words", ["bench --what warp,", "bench --what ,warp", "reproduce triplet --rows full,,no_tr", "reproduce triplet --rows full,"])
+def test_no_name_among_several_is_empty(words, place, capsys):
+    assert "is empty" in refused(capsys, place, *words.split())
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "1e999", "x", ""])
 def test_a_hint_is_made_of_numbers(value, place, capsys):
     assert "--hint" in refused(capsys, place, "colorize", *NEEDS["colorize"], "--hint", "1", "2", "3", value)
@@ -227,7 +235,7 @@ def test_paths_that_cannot_be_are_refused(name, option, place, capsys):
 
 @pytest.mark.parametrize("words, said", [
     ("data show folder --root pictures --out y.txt", "y.txt: give it the suffix .png"), ("data show folder --root pictures --out y", "give it the suffix"),
-    ("evaluate --report r.pdf", "give it the suffix .html"), ("export --out m.pt", "give it the suffix .onnx"),
+    ("evaluate --report r.pdf", "give it the suffix .html"), ("bench --out b.txt", "give it the suffix .json"), ("bench --out b", "give it the suffix .json"), ("export --out m.pt", "give it the suffix .onnx"),
     ("demo --out text.txt", "text.txt is not a folder"), ("train --out text.txt", "is not a folder"), ("train --out text.txt/run", "text.txt is not a folder"),
     ("demo --out line.png/a/b", "line.png is not a folder"),
     ("reproduce table2 --results text.txt", "text.txt is not a folder"), ("reproduce table2 --runs text.txt --show", "text.txt is not a folder"),
@@ -236,7 +244,7 @@ def test_paths_that_cannot_be_are_refused(name, option, place, capsys):
     ("export --out {nowhere}/m.onnx", "cannot write in {nowhere}"), ("train --out {nowhere}/run", "cannot write in {nowhere}"), ("demo --out {nowhere}", "cannot write in {nowhere}"),
     ("data show folder --root pictures --out {nowhere}/s.png", "cannot write in {nowhere}"),
     ("colorize --sketch line.png --reference line.png --out {nowhere}/o.png", "cannot write in {nowhere}"),
-    ("bench --out pipe", "pipe is no file"), ("data show folder --root pictures --out s.png/", "s.png/ is a folder's name; for a file, leave the / away"),
+    ("bench --out x.txt", "x.txt: give it the suffix .json"), ("bench --out x", "x: give it the suffix .json"), ("bench --out pipe", "pipe is no file"), ("data show folder --root pictures --out s.png/", "s.png/ is a folder's name; for a file, leave the / away"),
     ("export --out m.onnx/", "leave the / away"), ("evaluate --report r.html/", "leave the / away"), ("colorize --sketch line.png --reference line.png --out o.png/", "leave the / away"),
     ("colorize --sketch line.png/ --reference line.png --out o.png", "argument --sketch: line.png/ is a folder's name")])
 def test_what_cannot_be_written_is_known_before_the_work(words, said, place, capsys, monkeypatch):
@@ -249,6 +257,23 @@ def test_what_cannot_be_written_is_known_before_the_work(words, said, place, cap
         return real(dir=dir)
     monkeypatch.setattr(arguments.tempfile, "TemporaryFile", refuse)
     assert said.format(nowhere=nowhere) in refused(capsys, place, *words.format(nowhere=nowhere).split())
+
+
+def test_a_file_that_looks_like_an_option_and_a_home_are_found(place, capsys, monkeypatch):
+    Path("line.png").rename("-line.png")
+    assert "unknown option -line.png; the file is ./-line.png" in refused(capsys, place, *"colorize --sketch -line.png --reference ./-line.png --out o.png".split())
+    monkeypatch.setenv("HOME", str(place / "home"))
+    for name in ("./-line.png", "=-line.png"):
+        words = ["colorize", *(["--sketch" + name] if name[0] == "=" else ["--sketch", name]), "--reference", "./-line.png", "--weights", str(TINY), f"--out=~/{name[-8]}.png"]
+        assert main(words) == 0 and Path("home", f"{name[-8]}.png").exists() and not Path("~").exists()
+        capsys.readouterr()
+        os.unlink(Path("home", f"{name[-8]}.png"))
+
+
+def test_a_link_to_nothing_is_there(place, capsys):
+    Path("link.png").symlink_to("nothing.png")
+    assert "link.png exists; --force overwrites it" in refused(capsys, place, *"colorize --sketch line.png --reference line.png --out link.png".split(), at_once=False)
+    assert main("colorize --sketch line.png --reference line.png --out link.png --force".split()) == 0 and not Path("link.png").is_symlink() and not Path("nothing.png").exists()
 
 
 def test_a_folder_that_is_gone_is_one_line(place, capsys, monkeypatch):
@@ -289,8 +314,12 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("evaluate --weights {tiny} --root pictures", "is drawn and has no --root"), ("data check openmoji --root pictures", "is drawn"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --root pictures", "--root goes with --data"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --data avatars", "--data or --sketches: give one"),
-    ("reproduce weights --data folder", "--data goes with rows"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
+    ("reproduce triplet --data folder --root pictures --results pictures/r", "--results, --runs pictures/r: pictures is only read; write elsewhere"),
+    ("reproduce triplet --data folder --root pictures --runs pictures", "pictures is only read"), ("reproduce weights --data folder", "--data goes with rows"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
     ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
+    ("train --data avatars: --out run", "avatars:: behind the colon stands nothing"), ("data show openmoji:people,people --out s.png", "openmoji:people,people: people is given twice"),
+    ("evaluate --weights {tiny} --data openmoji:,", "behind the colon stands one or more of"), ("data show imagenet:n1,,n2 --root pictures --out s.png", "behind the colon stands class folders"),
+    ("data check folder: --root pictures", "behind the colon stands a folder of sketches"), ("reproduce triplet --show --data spair71k:cat,cat --root pictures", "cat is given twice"),
     ("reproduce triplet --show --data folder --root nowhere", "no such folder"), ("reproduce triplet --show --again", "--show and --again: give one of them"),
     ("reproduce table2 --again --recheck", "--again and --recheck: give one"), ("reproduce weights --again", "--again goes with rows"),
     ("train --data folder --root line.png --out run", "--root line.png is not a folder"), ("data check folder --root text.txt", "--root text.txt is not a folder"),
@@ -300,7 +329,8 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("evaluate --weights nowhere", "no generator.safetensors and preset.json in nowhere or nowhere/last; name a run's folder, or leave it out"), ("evaluate --weights text.txt", "text.txt"), ("evaluate --weights {tiny} --sketches pictures --truths nowhere", "no such folder"),
     ("colorize --sketch line.png --reference pictures --out o.png", "pictures is a folder"), ("colorize --sketch pictures --reference line.png pictures --out o", "pictures is a folder"),
     ("colorize --sketch pictures --reference nowhere.png --out o", "no such file: nowhere.png"), ("colorize --sketch pictures --reference text.txt --out o", "not an image"),
-    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("train --data folder --root colours --batch 9 --out run", "the part to train on, 1 picture: take --batch 1 at most, or more pictures"),
+    ("colorize --sketch line.png --reference line.png --out o.xyz", "suffix"), ("colorize --sketch line.png --reference line.png --out o.pdf", "o.pdf: give it the suffix of an image format"),
+    ("colorize --sketch line.png --reference line.png --out o.eps", "suffix of an image"), ("colorize --sketch line.png --reference line.png --out o.svg", "suffix of an image"), ("colorize --sketch line.png --reference line.png --out o", "suffix of an image"), ("train --data folder --root colours --batch 9 --out run", "the part to train on, 1 picture: take --batch 1 at most, or more pictures"),
     ("train --accumulate 3 --out run", "--accumulate may be 1, 2, 4, 8"), ("train --batch 7 --accumulate 2 --out run", "--accumulate may be 1, 7"),
     ("train --batch 3000 --out run", "the part to train on, 2500 pictures: take --batch 2500")])
 def test_nothing_is_made_and_nothing_said_before_the_mistake_is_named(words, said, place, capsys):
@@ -337,6 +367,24 @@ def test_what_the_system_refuses_later_is_one_line_too(place, capsys, monkeypatc
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_an_error_is_whole_and_one_line_whatever_a_file_is_called(place, capsys, monkeypatch):
+    name = "a\nrefcolor.png"
+    Path("pictures", name).write_text("no picture")
+    assert r"pictures/a\nrefcolor.png: not an image" in refused(capsys, place, "colorize", "--sketch", f"pictures/{name}", "--reference", "line.png", "--out", "o.png", at_once=False)
+    worker = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\nrefcolor.core.UserError: picture: a\nb is torn\n"
+    def fail(args): raise UserError(worker)
+    monkeypatch.setattr(commands, "run_list", fail)
+    assert refused(capsys, place, "data", "list", at_once=False) == r"refcolor: picture: a\nb is torn"
+
+
+def test_what_libraries_print_is_not_on_standard_output(monkeypatch, capsys):
+    def talk(args): print("Downloading: …"); return {"done": 1}
+    monkeypatch.setattr(commands, "run_list", talk)
+    assert main(["data", "list", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"done": 1} and err == "Downloading: …\n"
+
+
 # ---- --json
 
 def test_a_batch_that_partly_fails_prints_its_object(place, capsys):
@@ -350,7 +398,7 @@ def test_a_batch_that_partly_fails_prints_its_object(place, capsys):
     assert main(["colorize", "--sketch", "pictures", "--reference", "line.png", "--out", "o", "--weights", str(TINY), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert "no colours to take" in said.pop("notes")[0]                       # line.png has none
-    assert said | {"out": "o"} == {"out": "o", "weights": str(TINY), "written": 0, "kept": 2, "failed": {}}
+    assert said | {"out": "o"} == {"out": "o", "weights": str(TINY), "written": 0, "kept": 2, "failed": {}, "left_out": {}}
     Path("pictures/0.png").write_text("no picture")
     assert main(["data", "check", "folder", "--root", "pictures", "--json"]) == 2
     assert list(json.loads(capsys.readouterr().out)["unreadable"]) == ["0.png"]
@@ -358,9 +406,20 @@ def test_a_batch_that_partly_fails_prints_its_object(place, capsys):
 
 # ---- demo does not delete what is not its own
 
-def test_demo_begins_anew_only_in_a_folder_of_its_own(place, capsys):
+def test_demo_begins_anew_only_in_a_folder_of_its_own(place, capsys, monkeypatch):
     from refcolor.core import TINY as preset, preset_to_dict
     stale = {"preset": preset_to_dict(preset), "seed": 0, "data": "avatars"}
+    Path("failed/samples").mkdir(parents=True)                               # what a demo leaves that failed before it saved anything
+    for name in ("metrics.jsonl", ".DS_Store", "samples/step-000000.png"): Path("failed", name).touch()
+    begun = []
+    class Begun(Exception): pass
+    with monkeypatch.context() as m:
+        def begin(learner, resume=False): begun.append(resume); raise Begun
+        m.setattr("refcolor.train.Learner.fit", begin)
+        assert main("demo --out failed --steps 1".split()) == 1 and begun == [False]
+    Path("failed/thesis.txt").touch()
+    capsys.readouterr()
+    assert "failed is not empty" in refused(capsys, place, "demo", "--out", "failed", at_once=False)
     for folder, config in (("theirs", stale), ("own", stale | {"command": "refcolor demo"})):
         Path(folder).mkdir()
         Path(folder, "config.json").write_text(json.dumps(config))

@@ -354,6 +354,29 @@ def test_strict_stops(workers, one_percent, tmp_path, capsys):
     assert code == 2 and "(--strict)" in last and "Traceback" not in err and any(n in last for n in one_percent[1])
 
 
+def test_a_contact_sheet_shows_no_neighbour_twice(tmp_path, capsys):
+    "A picture that cannot be read is left out, counted and named, and not replaced as in training."
+    root, sheet = tmp_path / "many", tmp_path / "sheet.png"
+    for i in range(20): noise_picture(root / f"{i:02}.png", i, (24, 24))
+    data = open_dataset("folder", root, size=128)
+    torn = [data.path(k * len(data) // 4) for k in (0, 2)]
+    show = ["data", "show", "folder", "--root", str(root), "--n", "4", "--out", str(sheet), "--json"]
+    heights = []
+    for paths in ([], torn):
+        for path in paths: truncate(path)
+        assert main(show) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out) == {"out": str(sheet), "n": 4 - len(paths), "of": len(data)}
+        assert err.splitlines()[-1] == f"wrote {sheet}: {4 - len(paths)} of {len(data)} pictures"
+        heights.append(Image.open(sheet).height)
+    assert "2 of 4 pictures or pairs cannot be used" in err and "left out" in err and all(path.name in err for path in torn)
+    assert heights[1] < 0.6 * heights[0]
+    for i in range(len(data)): truncate(data.path(i))
+    sheet.unlink()
+    assert main(show) == 2 and not sheet.exists()
+    assert "none of the 4 pictures or pairs can be read" in capsys.readouterr().err
+
+
 def test_pictures_of_every_kind_and_name(tmp_path):
     root = tmp_path / "Bilder mit Ümläuten"
     rgb = noise_picture(root / "a b" / "näme with spaces.png")

@@ -1,21 +1,26 @@
 """What people's files carry beyond their first array of pixels, and where the drawing is in them."""
 import contextlib
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFilter, ImageOps
 
 import refcolor
 from refcolor.app.cli import main
-from refcolor.colorize import colorize
+from refcolor.app.layers import palette_from
+from refcolor.colorize import colorize, default_weights, lines_of
 from refcolor.core import UserError
 from refcolor.data.datasets import open_dataset
 from refcolor.data.decode import colourless, drawn_in, is_line_art, notes_of, on_dark_paper, read_picture, read_reference, read_sketch
 from refcolor.data.pairs import FolderPairs
+from refcolor.flats import flatten, palette_of, segment
+from refcolor.generator import load_generator
 
 HAIR, SKIN, SHIRT = (200, 60, 40), (240, 200, 170), (40, 90, 200)
 
@@ -209,8 +214,8 @@ def test_a_hint_means_the_picture_as_drawn():
     def moved(hint, at, size): return [((v + 1) * 120 + a) / size * 2 - 1 for v, a in zip(hint, at)]
     here, there, sheet = (0, -.7), (0, .9), on_sheet(LINE, at=(200, 40))
     hint = (*moved(here, (200, 40), 480), (*moved(there, (100, 220), 480),))
-    plain, hinted = (crop_of(colorize(sheet, on_sheet(COLOUR, at=(100, 220)), None, h), (200, 40)) for h in ([], [hint]))
-    right = colorize(LINE, COLOUR, None, [(*here, there)])
+    plain, hinted = (crop_of(colorize(sheet, on_sheet(COLOUR, at=(100, 220)), hints=h), (200, 40)) for h in ([], [hint]))
+    right = colorize(LINE, COLOUR, hints=[(*here, there)])
     hair = (slice(35, 50), slice(110, 130))
     to_right = lambda x: apart(x, right)[hair].mean()
     assert to_right(hinted) < 0.5 * to_right(plain), (to_right(hinted), to_right(plain))
@@ -538,6 +543,24 @@ def test_numbers_keep_their_range(values, kind):
     assert np.abs(pixels(read)[..., 0] - np.round(RAMP * 255)).max() <= (6 if values.max() == np.float32(1.02) else 1)
 
 
+@pytest.mark.parametrize("values, said", [
+    (RAMP * 2 - 1, "from -1 to 1, -1 is taken as black, 1 as white"), (RAMP * 255 - 128, "from -128 to 127, -128 is"), (RAMP * 4095, "from 0 to 4.1e+03, 0 is"),
+    (RAMP * 2600 - 600, "from -600 to 2e+03, -600 is"), (RAMP * .01 - 40, ""), (RAMP * 60, "from 0 to 60, 0 is taken as black, 255 as white"),
+    (RAMP * 1.6, "from 0 to 1.6, 0 is taken as black, 1.6 as white")],
+    ids=["-1..1", "-128..127", "12 bit", "heights", "almost even", "dark", "more light than white"])
+def test_other_ranges_are_taken_as_they_are_and_said(values, said):
+    image = Image.fromarray(np.float32(values).repeat(20, 0).repeat(20, 1))
+    for read in (read_picture(image), read_picture(encoded(image, "TIFF"))):
+        dark = 60 / 255 if values.max() == 60 else 1
+        assert np.abs(pixels(read)[0, ::20, 0] - RAMP[0] * 255 * dark).max() <= 1 if said else np.ptp(pixels(read)) < 4
+        assert len(notes_of(read)) == 1 and "its values go " + said in notes_of(read)[0], notes_of(read)
+    spoilt = np.float32(pixels(LINE)[..., 0] / 255)
+    spoilt[5, 5:9], spoilt[7, 7] = 40, -30                            # hot pixels
+    assert apart(read_sketch(Image.fromarray(spoilt)), LINE).mean() < .1 and not notes_of(read_sketch(Image.fromarray(spoilt)))
+    lines = Image.fromarray(np.float32(pixels(LINE)[..., 0] / 127.5 - 1))
+    assert not apart(colorize(lines, COLOUR), colorize(LINE, COLOUR)).any() and "from -1 to 1" in notes_of(read_sketch(lines))[0]
+
+
 def test_a_dark_16_bit_picture_stays_dark():
     "Its range is 16 bits, whatever it holds."
     for data in (encoded(Image.fromarray(np.uint16(RAMP * 255))), encoded(Image.fromarray(np.uint16(RAMP * 255)), "TIFF")):
@@ -782,6 +805,25 @@ def test_the_command_says_what_it_made_of_a_file(tmp_path, name, image, options,
     code, said = run("colorize", "--sketch", tmp_path / name, "--reference", tmp_path / "reference.png", "--out", tmp_path / "more.png", "--extract")
     assert code == 0 and "light" not in said and "--extract" not in said
 
+def test_a_name_is_shown_on_one_line_wherever_it_is(tmp_path, monkeypatch):
+    "Line ends, colours of a terminal and what is no text are written as Python writes them; other letters stay."
+    from refcolor.core import shown
+    odd, written = "a\nb\r\x1b[31m\u2028\udcff é漢.png", "a\\nb\\r\\x1b[31m\\u2028\\udcff é漢.png"
+    assert shown(odd) == written and shown(written) == written
+    monkeypatch.chdir(tmp_path)
+    bad, ok = "bad\nname.png", "two\nlines.png"
+    Path("in").mkdir(), CHALK.save(f"in/{ok}"), Path(f"in/{bad}").write_text("x"), Path("in/no\npicture").touch(), COLOUR.save("colour.png")
+    for words in (("--sketch", f"in/{ok}", "--out", "x\ny.png"), ("--sketch", f"in/{ok}", "--out", "x\ny.png"), ("--sketch", f"in/{bad}", "--out", "z.png"), ("--sketch", "no\nwhere.png", "--out", "z.png"),
+                  ("--sketch", "in", "--out", "o\nut"), ("--sketch", f"in/{ok}", "--out", "z\n"), ("--sketch", f"in/{ok}", "--out", "z.png", "--weights", "no\nthing"), ("--sketch", f"in/{ok}/", "--out", "z.png")):
+        code, said = run("colorize", "--reference", "colour.png", *words)
+        assert all(line.startswith(("refcolor", "note: in/two\\nlines.png: ", "--sketch in: 1 left out", "wrote ")) for line in said.split("\n")[:-1]) and "\\n" in said, said
+        assert (code == 0) == ("wrote x" in said) and "Traceback" not in said
+
+
+def test_an_error_of_a_worker_process_is_its_last_line():
+    text = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File\nrefcolor.core.UserError: picture: a\\nb is bad\n"
+    assert str(UserError(text)) == "picture: a\\nb is bad" and str(UserError("a\nb")) == "a\\nb"
+
 
 def test_a_folder_says_it_of_each_sketch_and_once_of_a_reference(tmp_path):
     (tmp_path / "in").mkdir()
@@ -874,24 +916,26 @@ def test_a_strip_is_said():
     assert not notes(on_sheet(LINE, (2400, 240), (1000, 0))) and not notes(LINE.crop((60, 0, 180, 240)))       # a wide sheet is no strip
 
 
-def test_two_figures_are_said():
+def test_several_figures_are_said():
     two = on_sheet(LINE, (520, 240), (0, 0))
     two.paste(LINE, (270, 0))
-    assert len(said := notes(two)) == 1 and "two figures" in said[0]
+    assert len(said := notes(two)) == 1 and "several figures" in said[0]
     mark = on_sheet(LINE, (420, 240), (0, 0))                            # a speech mark beside the head
     ImageDraw.Draw(mark).ellipse((260, 20, 400, 90), outline="black", width=3)
     above = on_sheet(LINE, (240, 520), (0, 280))
     above.paste(LINE, (0, 0))
-    assert len(said := notes(above)) == 1 and "two figures" in said[0]
+    row, square = on_sheet(LINE, (1080, 240), (0, 0)), on_sheet(LINE, (520, 520), (0, 0))
+    for k in range(4): row.paste(LINE, (270 * k, 0)), square.paste(LINE, (270 * (k % 2), 270 * (k // 2)))
+    for many in (above, row, square, row.crop((0, 0, 810, 240))): assert len(said := notes(many)) == 1 and "several figures" in said[0]
     assert not notes(mark) and not notes(LINE) and not notes(with_frame(on_sheet(LINE), width=5))
     assert not notes(on_sheet(LINE, (140, 240), (-100, 0))), "a head above shoulders is one figure"
 
 
 def test_drawings_of_one_figure_are_none_of_two():
-    from refcolor.colorize import two_figures
+    from refcolor.data.decode import several_figures
     from refcolor.show import to_image
     drawings = open_dataset("avatars", split="test", size=64, n=256).batch(range(64)).sketch
-    assert not any(two_figures(to_image(d)) for d in drawings)
+    assert not any(several_figures(to_image(d)) for d in drawings)
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
@@ -917,6 +961,44 @@ def test_shades_without_lines_are_refused(ramp):
         with pytest.raises(UserError, match="soft shades|nothing to colour|no drawing"): colorize(ramp, COLOUR, **options)
     soft = LINE.resize((960, 960)).filter(ImageFilter.GaussianBlur(4))
     assert not notes(soft), "a blurred scan has lines"
+
+
+UNDEREXPOSED, FAINT, CLEAR = (Image.fromarray(np.uint8(a + b * (pixels(LINE) > 99))) for a, b in ((30, 60), (225, 30), (0, 0)))
+CLEAR = Image.merge("LA", [Image.new("L", LINE.size, 255), ALPHA])
+
+
+@pytest.mark.parametrize("sketch, options, why, way", [
+    (Image.linear_gradient("L"), dict(extract=True), "no lines, only soft shades", ""), (COLOUR.filter(ImageFilter.GaussianBlur(25)), {}, "only soft shades", ""),
+    (NOISE.convert("L"), dict(extract=True), "is noise", ""), (Image.new("RGBA", (99, 99)), {}, "blank, there is nothing to colour", ""),
+    (LINE.resize((16, 16)), {}, "has 16 × 16 pixels, too few for a drawing", ""), (LINE.resize((3, 3)), dict(extract=True), "too few for a drawing", ""), (LINE.resize((2, 2)), dict(clean=False), "too few", ""),
+    (Image.new("RGBA", (99, 99), (0, 0, 0, 100)), {}, "blank, there is nothing to colour", ""),
+    (CLEAR, dict(clean=False), "blank", "without clean=False (--no-clean) there are lines in it; light ink on transparency"),
+    (CLEAR, dict(extract=True), "blank", "without extract (--extract) there are lines in it; light ink on transparency"),
+    (UNDEREXPOSED, dict(clean=False), "is too dark", "without clean=False (--no-clean) there are lines"),
+    (FAINT, dict(clean=False), "is too faint", "without clean=False (--no-clean) there are lines in it; faint"), (FAINT, dict(extract=True), "soft shades", "without extract (--extract)")],
+    ids=["shade", "blurred", "noise", "clear", "tiny", "tinier", "tiniest", "half clear", "light on clear as it is", "light on clear", "dark as it is", "faint as it is", "faint"])
+def test_the_reason_is_the_true_one_and_there_is_a_way_out(sketch, options, why, way):
+    with pytest.raises(UserError) as e: colorize(sketch, COLOUR, **options)
+    said = str(e.value)
+    assert why in said and way in said and (way or not any(w in said for w in ("without", "light ink", "all dark"))), said
+
+
+def test_what_is_left_as_it_is_is_named():
+    assert notes(CHALK, clean=False) == notes(BOARD, clean=False) == [
+        "light ink on dark paper, left as it is; without clean=False (--no-clean) it is taken as dark ink on light paper"]
+    assert not notes(LINE, clean=False) and "--extract" in notes(COLOUR, clean=False)[0]
+
+
+def test_grey_areas_are_no_lines():
+    "They darken what is painted; shades of the paper, hatching, dots and black areas are said by nobody."
+    tones, hatch, dots = figure(((90,) * 3, (240,) * 3, (150,) * 3)), LINE.copy(), LINE.copy()
+    for k in range(0, 240, 6): ImageDraw.Draw(hatch).line((30, k, 200, k + 40), "black", 1)
+    for x in range(60, 180, 5): ImageDraw.Draw(dots).ellipse((x, 200, x + 2, 202), fill="black")
+    for toned in (COLOUR.convert("L"), tones, on_sheet(tones, (900, 900), (600, 30)), tones.resize((960, 960))):
+        for options in ({}, dict(clean=False)): assert len(said := notes(toned, **options)) == 1 and said[0].startswith("grey areas") and "--extract" in said[0], said
+        assert not notes(toned, extract=True)
+    uneven = Image.fromarray(np.uint8(pixels(LINE) * np.linspace(1, .5, 240)[:, None, None]))
+    for lines in (hatch, dots, uneven, figure(("black", "white", "black")), CHALK, LINE.filter(ImageFilter.MinFilter(7))): assert "grey" not in str(notes(lines))
 
 
 def test_blank_pictures_are_named_in_training(tmp_path, capsys):
@@ -967,6 +1049,48 @@ def test_python_takes_paths_and_one_clear_error(tmp_path):
             with pytest.raises(UserError, match="^sketch: none is given"): colorize(none, COLOUR)
     for wrong in (5, pixels(COLOUR), {}):
         with pytest.raises(UserError, match="^reference: (int|ndarray|dict) is no picture; give a path, bytes"): colorize(LINE, wrong)
+
+
+ODD = {"None": None, "5": 5, "-1": -1, "nan": float("nan"), "[]": [], "{}": {}, "tensor": torch.zeros(2, 3), "0-d": torch.tensor(1.), "array": np.zeros((2, 2)), "path": Path("x"), "text": "x", "bytes": b"x",
+       "True": True, "[None]": [None], "[[]]": [[]], "[tensor]": [torch.zeros(2, 3)], "function": len, "nul": "\0", "iterator": iter([5]), "points": [(0, 0, (0, 0, torch.zeros(2)))], "inf": [(float("inf"), 0, None)], "0..1": [(.5, .2, .1)]}
+MAY = {"weights": ["None"], "hints": ["[]", "{}"], "palette": ["None", "tensor"], "flat": ["True"], "clean": ["True"], "extract": ["True"]}      # the rest is an error
+
+
+@pytest.mark.parametrize("argument", ["sketch", "reference", *MAY])
+def test_no_argument_of_any_type_ends_in_a_traceback(argument, monkeypatch):
+    from copy import copy
+    from refcolor import colorize as lesson
+    monkeypatch.setattr(lesson, "painted_square", lambda generator, here, *more, **how: torch.zeros(3, *here.square.size))      # not what is looked at
+    given = dict(sketch=LINE.resize((48, 48)), reference=COLOUR.resize((48, 48)), weights=load_generator(default_weights()))
+    for name, value in ODD.items():
+        if argument == "weights" and name in ("None",): continue                    # loads the default ones
+        for paint in (lesson.colorize, lesson.flat_colours) if argument not in ("flat",) else (lesson.colorize,):
+            if name in MAY.get(argument, ()): paint(**given | {argument: copy(value)})
+            else:
+                with pytest.raises(UserError) as e: paint(**given | {argument: copy(value)})
+                assert "\n" not in str(e.value) and re.match("weights|hint|palette|flat|clean|extract|sketch|reference", str(e.value)), (name, e.value)
+
+
+@pytest.mark.parametrize("call", [lambda v: load_generator(v), lambda v: open_dataset(v), lambda v: open_dataset("folder", v), lambda v: open_dataset("avatars", split=v), lambda v: segment(v), lambda v: palette_of(v),
+                                  lambda v: flatten(v, np.ones((2, 2), int)), lambda v: flatten(COLOUR, v), lambda v: flatten(COLOUR, np.ones((240, 240), int), v), lambda v: lines_of(v), lambda v: palette_from(v)],
+                         ids=["load_generator", "name", "root", "split", "segment", "palette_of", "picture", "labels", "palette", "lines_of", "palette_from"])
+def test_the_library_s_doors_give_one_clear_error(call):
+    fine = 0
+    for name, value in ODD.items():
+        try: call(value)
+        except UserError as e: assert "\n" not in str(e)
+        else: fine += 1
+    assert fine <= 2
+    for size, n in ((-1, None), (0, None), (64, -5), ("64", None), (64, 2.5), (None, None)):
+        with pytest.raises(UserError, match="size|^n:"): open_dataset("avatars", size=size, n=n)
+
+
+def test_a_palette_in_one_text_and_a_reference_s_number_as_a_float():
+    assert palette_from("#ff0000, blue").tolist() == [[255, 0, 0], [0, 0, 255]]
+    from refcolor.hints import parse_hints
+    for point, number in (((0, 0, 1.0), 1), ((0, 0), 0), ((0, 0, 0), 0)):
+        (*_, k), = parse_hints([(0, 0, point)], 2)
+        assert type(k) is int and k == number
 
 
 def test_colour_is_seen_by_its_areas():

@@ -235,12 +235,43 @@ def test_out_is_never_what_is_read(tmp_path, capsys):
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*.png")}
 
 
-def test_what_was_written_into_the_folder_of_sketches_is_no_sketch(tmp_path, capsys):
-    for name in ("a", "b"): line(tmp_path / "in" / f"{name}.png"), colour(tmp_path / "in" / "colours" / f"{name}.png")
-    arguments = ["colorize", "--weights", TINY, "--sketch", tmp_path / "in", "--reference", tmp_path / "in/a.png", "--out", tmp_path / "in" / "done", "--json"]
-    for written in (4, 0):
-        assert main([str(a) for a in arguments]) == 0
-        assert json.loads(capsys.readouterr().out)["written"] == written
+def test_what_is_written_is_no_sketch_the_next_time(tmp_path, capsys):
+    "Into the folder of sketches, or of references, nothing is written, whatever it is called."
+    for name in ("a", "b"): line(tmp_path / "in" / f"{name}.png"), colour(tmp_path / "colours" / f"{name}.png")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    before = sorted(tmp_path.rglob("*"))
+    for out in ("in/done", "link/done", "in/deep/er", "colours/done"):
+        arguments = ["colorize", "--weights", TINY, "--sketch", tmp_path / "in", "--reference", tmp_path / "colours", "--out", tmp_path / out]
+        assert main([str(a) for a in arguments]) == 2
+        assert "is only read; write elsewhere" in (said := capsys.readouterr().err) and len(said.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    arguments = ["colorize", "--weights", TINY, "--sketch", tmp_path / "in/a.png", "--reference", tmp_path / "colours/a.png", "--out", tmp_path / "in/c.png"]
+    assert main([str(a) for a in arguments]) == 0, "a file beside a file is what was asked for"
+
+
+def test_a_folder_of_sketches_is_written_into_a_folder(tmp_path, capsys, monkeypatch):
+    "A file's name is refused, one with a dot is none; a folder may be called anything if it is there."
+    monkeypatch.chdir(tmp_path)
+    line(Path("in/a.png")), colour(Path("c.png")), Path("film.png").mkdir(), Path("there").touch(), Path("gone").symlink_to("nothing")
+    words = ["colorize", "--weights", str(TINY), "--sketch", "in", "--reference", "c.png"]
+    before = sorted(Path().rglob("*"))
+    for more in (["o.png"], ["o.PDF"], ["o.svg"], ["o.json"], ["there"], ["gone"], ["o", "--layers", "o.ora"], ["o", "--layers", "there"]):
+        assert main([*words, "--out", *more]) == 2
+        assert len((said := capsys.readouterr().err).splitlines()) == 1 and ("name a folder" in said or "is not a folder" in said), said
+    assert sorted(Path().rglob("*")) == before
+    for out in ("v1.2", "2026.11.26/x", "film.png", "a.b/"): assert main([*words, "--out", out]) == 0 and (Path(out) / "a.png").is_file(), out
+
+
+def test_json_names_all_that_was_left_out(odd, tmp_path, capsys):
+    for name in ("a", "b", "sub.png/d", "spare"): colour(tmp_path / f"colours/{name}.png")
+    words = ["colorize", "--weights", TINY, "--sketch", odd, "--reference", tmp_path / "colours", "--out", tmp_path / "out", "--json"]
+    (odd / "torn.png").write_text("no picture"), colour(tmp_path / "colours/torn.png")
+    assert main([str(w) for w in words]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert said["left_out"] == {f"{odd}/{n}": why for n, why in (
+        ("up", "link to a folder above"), ("gone.png", "link to nothing"), ("itself.png", "link to nothing"), ("pipe.png", "no file"), ("Thumbs.db", "no picture's suffix"),
+        ("notes.txt", "no picture's suffix"), ("png", "no suffix, such as .png"))} | {f"{tmp_path}/colours/spare.png": "no sketch"}
+    assert list(said["failed"]) == [f"{odd}/torn.png"] and said["written"] == 3
 
 
 def test_a_picture_that_training_would_read_is_not_written(tmp_path, capsys):
@@ -258,7 +289,6 @@ def test_a_picture_that_training_would_read_is_not_written(tmp_path, capsys):
 def test_check_apart_lets_neighbours_be(tmp_path):
     (tmp_path / "in").mkdir()
     for out in (tmp_path / "input", tmp_path / "in.png", tmp_path): check_apart(out, [tmp_path / "in"])
-    check_apart(tmp_path / "in" / "out", [tmp_path / "in"], inside=False)
     with pytest.raises(UserError): check_apart(tmp_path / "in" / "out", [tmp_path / "in"])
 
 

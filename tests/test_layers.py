@@ -322,6 +322,11 @@ def test_what_cannot_be_is_one_line_before_the_work(words, place, monkeypatch):
     assert sorted(place.rglob("*")) == before and not done.result
 
 
+def test_a_palette_may_be_written_in_any_way(place):
+    done = run(*GIVEN, "--out", "x.png", "--palette", "rgb(1, 2, 3), RED,#0f0,hsl(240,100%,50%),#ff0000")
+    assert [f["colour"] for f in done.result["palette"]] == ["#010203", "#ff0000", "#00ff00", "#0000ff"] == [*map(hex_of, palette_from("rgb(1, 2, 3), RED,#0f0,hsl(240,100%,50%),#ff0000"))]
+
+
 def test_python_takes_the_same_and_one_clear_error():
     for palette, said in ((["red", "rad"], "palette: 'rad' is no colour"), ([], "no colour in it"), ([(1, 2)], r"\(1, 2\) is no colour"), ([(1, 2, 256)], "is no colour")):
         with pytest.raises(UserError, match=said): colorize(LINE, COLOUR, palette=palette)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from refcolor.augment import noise_size, spatial_transform
 from refcolor.app.cli import main
@@ -365,6 +366,15 @@ def test_another_precision_is_another_setting(copied):
     assert replace(copied, precision="bf16").load("same_place", 0)["status"] == "stale" != copied.load("same_place", 0)["status"]
 
 
+def test_other_pictures_of_the_same_set_are_another_setting(copied, tmp_path):
+    "Two folders are both called folder; a result from before this was recorded counts as it did."
+    one, other = (replace(copied, root=tmp_path / name) for name in ("one", "other"))
+    assert one.load("same_place", 0)["status"] == "done"
+    mend(copied.path("same_place", 0), lambda r: r["metrics"].update(root=str(tmp_path / "one")))
+    assert [s.load("same_place", 0)["status"] for s in (one, replace(one, root=tmp_path / "other/../one"), other, copied)] == ["done", "done", "stale", "stale"]
+    assert len({s.run("no_tr", 1) for s in (one, other, copied)}) == 3, "two of them would go on with one run"
+
+
 def test_a_damaged_result_is_named_in_one_line(copied, capsys):
     path = copied.path("same_place", 0)
     path.write_text(path.read_text()[:100])
@@ -564,6 +574,22 @@ def test_a_mistake_is_one_line_and_nothing_is_written(case, tmp_path, monkeypatc
     assert "Traceback" not in captured.err and captured.out == "" and not list(tmp_path.iterdir())
 
 
+def test_what_is_judged_on_is_read_before_anything_is_trained(tmp_path, capsys):
+    "Files that cannot be read are left out, not replaced by others; where too few are left, that is said at once."
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for i in range(40): Image.fromarray(np.random.default_rng(i).integers(0, 256, (6, 6, 3), np.uint8)).resize((30, 30), 0).save(root / f"{i}.png")
+    study = study_in(tmp_path, data="folder", root=root)
+    test = open_dataset("folder", root, "test", 64)
+    torn = [test.path(i) for i in range(len(test))]
+    torn[1].write_bytes(b"torn")
+    found = rows.open_study(study, [("full", 0)])
+    assert len(found["test"]) == len(test) - 1 and f"1 of {len(test)} pictures or pairs cannot be used: cannot read {torn[1]}" in capsys.readouterr().err
+    assert [s.prefix for s in rows.judged_sources(found["test"], 128)] == ["", "self_"]
+    for path in torn[1:]: path.write_bytes(b"torn")
+    with pytest.raises(UserError, match="cross pairs need at least 2 pictures, got 1; nothing was run"): rows.open_study(study, [("full", 0)])
+
+
 def test_show_of_nothing_says_not_run_and_creates_nothing(tmp_path, no_training, capsys):
     assert main(command(tmp_path, "--show", "--json")) == 0
     captured = capsys.readouterr()
@@ -571,6 +597,18 @@ def test_show_of_nothing_says_not_run_and_creates_nothing(tmp_path, no_training,
     for name in EXPERIMENTS["triplet"]:
         assert any(line.startswith(ROWS[name].title) and line.endswith("not run") for line in captured.err.splitlines()), name
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode, said", [("--show", "not run"), ("--recheck", "nothing to recheck: none of these rows is in")])
+def test_a_folder_that_is_not_there_is_not_taken_for_an_empty_one(mode, said, tmp_path, no_training, capsys):
+    there = f"note: --results {tmp_path}/results: no such folder, so no row has a result"
+    assert main(command(tmp_path, mode)) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == there and any(said in line for line in lines[1:]) and not any("stale" in line for line in lines)
+    (tmp_path / "results").mkdir()
+    assert main(command(tmp_path, mode)) == 0
+    err = capsys.readouterr().err
+    assert "no such folder" not in err and said in err
 
 
 def test_show_of_what_there_is_trains_nothing(trained, no_training, capsys):

@@ -21,11 +21,13 @@ from torch import nn
 
 from refcolor.app.cli import main
 from refcolor.core import PAPER, TINY, UserError, write_atomically
-from refcolor.data.datasets import OPENERS, open_dataset
+from refcolor.data import pictures
+from refcolor.data.datasets import OPENERS, open_dataset, record_of
+from refcolor.data.pictures import Listing, PictureReader, Source
 from refcolor.engine import callbacks
-from refcolor.engine.checkpoints import read_checkpoint, save_checkpoint
+from refcolor.engine.checkpoints import read_checkpoint, resumes_from, save_checkpoint
 from refcolor.engine.features import VGG19_FILE
-from refcolor.train import Learner
+from refcolor.train import Diverged, Learner
 from examples import write_example
 from test_train import FAST, ONE_THREAD, launch
 
@@ -222,6 +224,160 @@ def test_resume_where_no_run_exists_begins_it_and_says_so(begun, roots, tmp_path
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == json.loads((begun / "config.json").read_text())
 
 
+@pytest.fixture
+def copied(begun, roots, tmp_path):
+    "A run of one step on a copy of the pictures, which may be changed."
+    root, out = shutil.copytree(roots / "small", tmp_path / "pictures"), shutil.copytree(begun, tmp_path / "run", symlinks=True)
+    record = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(record | {"root": str(root)}, indent=1))
+    return out, root
+
+
+def test_a_resume_compares_what_is_in_the_files(copied, roots, capsys):
+    "Other pictures of the same names, and of nearly the same sizes: noise does not compress."
+    out, root = copied
+    for path in root.iterdir(): os.utime(path, (1, 1))                 # a copy, or another time, is no other picture
+    assert train_folder(out, root, "--resume") == 0
+    for i in range(9): shutil.copy(roots / "other" / f"{i}.png", root)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert train_folder(out, root, "--resume", steps=2) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"begun with contents \w{12}, now \w{12}; use another --out; or, if you mended", said) and f'delete the line "contents" of {out}/config.json' in said
+    assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    lines = (out / "config.json").read_text().splitlines(keepends=True)
+    (out / "config.json").write_text("".join(l for l in lines if '"contents"' not in l))       # as told; JSON's comma does not matter
+    assert train_folder(out, root, "--resume", steps=2) == 0
+    assert "contents" in json.loads((out / "config.json").read_text())
+
+
+def test_a_run_from_before_contents_were_recorded_goes_on(copied):
+    out, root = copied
+    record = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({k: v for k, v in record.items() if k != "contents"}))
+    assert train_folder(out, root, "--resume", steps=2) == 0
+    assert json.loads((out / "config.json").read_text())["contents"] == record["contents"]
+
+
+def source_of(root, n, drawing=None):
+    "`n` files that hold what they are called."
+    root.mkdir()
+    for i in range(n): (root / f"{i:03}.png").write_bytes(b"%03d" % i)
+    return PictureReader("some", Source(root, Listing(f"{i:03}.png" for i in range(n)), drawing=drawing), 8)
+
+
+@pytest.mark.parametrize("name, data", [("000.png", b"xxx"), ("129.png", b"longer")])
+def test_contents_are_all_sizes_and_some_bytes(name, data, tmp_path):
+    reader = source_of(tmp_path / "a", 130)
+    before = reader.contents()
+    assert before == source_of(tmp_path / "b", 130).contents()
+    (tmp_path / "a" / name).write_bytes(data)
+    assert reader.contents() != before
+    (tmp_path / "a" / name).unlink()
+    assert reader.contents() != before                                 # and no traceback
+
+
+def test_a_drawing_is_part_of_the_contents(tmp_path):
+    reader = source_of(tmp_path / "a", 4, drawing={f"{i:03}.png": f"{i:03}.line" for i in range(4)}.get)
+    for i in range(4): (tmp_path / "a" / f"{i:03}.line").write_bytes(b"abc")
+    before = reader.contents()
+    (tmp_path / "a" / "002.line").write_bytes(b"abd")
+    assert reader.contents() != before
+
+
+def test_of_a_million_files_a_few_are_looked_at(tmp_path, monkeypatch):
+    "What a resumed job of a cluster pays: some thousand sizes, some megabytes."
+    looked, read = [], []
+    class Much:
+        def __enter__(self): return self
+        def __exit__(self, *_): pass
+        def read(self, n): read.append(n); return b"beginning"
+    monkeypatch.setattr(pictures.os.path, "getsize", lambda path: looked.append(path) or 10 ** 6)
+    monkeypatch.setattr(pictures, "open", lambda path, mode: Much(), raising=False)
+    reader = PictureReader("some", Source(tmp_path, Listing(f"{i}.png" for i in range(200_000))), 8)
+    reader.contents()
+    assert 5_000 <= len(set(looked)) == len(looked) <= 10_000 and looked[-1].name > "190000.png"
+    assert 32 <= len(read) <= 64 and sum(read) <= 2 ** 26
+
+
+def test_drawings_of_another_version_are_others():
+    data = open_dataset("avatars", split="train", size=64, n=16)
+    record = record_of(data)
+    assert list(record) == ["contents"] and record == record_of(open_dataset("avatars", split="train", size=64, n=16))
+    data.images = data.images.copy()
+    data.images[5, 0, 0, 0] ^= 1
+    assert record_of(data) != record
+
+
+# --- what fails before it has saved anything ---
+
+def no_run(out, seed=0):
+    data = open_dataset("avatars", split="train", size=64, n=16)
+    return Learner(replace(TINY, train=replace(TINY.train, batch=2, steps=2)), data, out, seed)
+
+
+class Failing(callbacks.Callback):
+    def __init__(self, error, at): self.error, self.at = error, at
+    def before_fit(self, learner):
+        if self.at == 0: raise self.error
+    def after_step(self, learner, log):
+        if learner.steps_done == self.at: raise self.error
+
+
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize("error", [UserError("a torn file"), Diverged("step 0"), KeyboardInterrupt(), OSError(28, "No space left"), RuntimeError("?")])
+def test_what_fails_before_its_first_checkpoint_is_in_nobodys_way(error, at, tmp_path):
+    out = tmp_path / "run"
+    failed = no_run(out)
+    failed.callbacks.insert(0, Failing(error, at))
+    if at: failed.step = lambda *_: setattr(failed, "steps_done", failed.steps_done + 1) or {}
+    with pytest.raises(UserError if isinstance(error, OSError) else type(error)): failed.fit()
+    for resume in (False, True): no_run(out, seed=1).begin(resume)
+    assert json.loads((out / "config.json").read_text())["seed"] == 1
+
+
+def test_what_fails_after_a_checkpoint_stays_what_it_is(tmp_path):
+    out = tmp_path / "run"
+    failed = no_run(out)
+    failed.callbacks = [callbacks.Checkpoints(1), Failing(UserError("later"), 1)]
+    with pytest.raises(UserError, match="later"): failed.fit()
+    for resume, said in ((False, "use --resume, or another --out$"), (True, "seed 0, now 1; use another --out$")):
+        with pytest.raises(UserError, match=said): no_run(out, seed=1).fit(resume)
+    assert no_run(out).fit(True).steps_done == 2
+
+
+def test_a_refusal_leaves_another_run_alone(tmp_path):
+    "It may be in its first steps, and going on."
+    out = tmp_path / "run"
+    no_run(out).begin(False)
+    for resume, said in ((False, "another run: use --resume, or another --out; or delete it, if it does not train: it holds no checkpoint$"),
+                         (True, "seed 0, now 1; use another --out; or delete it")):
+        with pytest.raises(UserError, match=said): no_run(out, seed=1).fit(resume)
+    assert json.loads((out / "config.json").read_text())["seed"] == 0
+
+
+def test_strict_that_stops_at_the_first_steps_does_not_block_the_command_without_it(roots, tmp_path, capsys):
+    root, out = shutil.copytree(roots / "small", tmp_path / "pictures"), tmp_path / "run"
+    data = open_dataset("folder", root, size=64)
+    for i in range(1, len(data)): data.path(i).write_bytes(b"torn")
+    assert train_folder(out, root, "--strict", batch=len(data)) == 2 and "(--strict)" in capsys.readouterr().err
+    for i in range(1, len(data)): shutil.copy(roots / "small" / "0.png", data.path(i))
+    assert train_folder(out, root, batch=len(data)) == 0
+
+
+@pytest.mark.parametrize("named, found", [("{out}/step-1", "step-1"), ("step-1/", "step-1"), ("{out}/last/", "last"), ("last", "last"), (True, "last"), ("", ""), (False, "")])
+def test_a_checkpoint_may_be_named_by_its_path(named, found, begun, tmp_path):
+    out = shutil.copytree(begun, tmp_path / "run", symlinks=True)
+    if not found: (out / "config.json").unlink()
+    assert resumes_from(out, named.format(out=out) if isinstance(named, str) else named) == found
+
+
+@pytest.mark.parametrize("named", ["{other}/step-1", "../other/step-1", "step-1/../../other/step-1", ".", ".."])
+def test_a_checkpoint_of_another_run_is_none(named, begun, tmp_path):
+    "Else `last` would point to what is not there."
+    out, other = (shutil.copytree(begun, tmp_path / name, symlinks=True) for name in ("run", "other"))
+    with pytest.raises(UserError, match="no checkpoint .* in .*run; go on from an older one: --resume step-1"): resumes_from(out, named.format(other=other))
+
+
 # --- signals and start methods ---
 
 def started(method, out, *more, steps="500"):
@@ -259,7 +415,7 @@ LEFT = """
 import sys
 from refcolor.core import TINY
 from refcolor.data.datasets import open_dataset
-from refcolor.train import Learner
+from refcolor.train import Diverged, Learner
 from dataclasses import replace
 class Torn:                                                          # a worker's own error
     def __getitem__(self, step): return [][step]

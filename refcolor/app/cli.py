@@ -11,12 +11,13 @@ import json
 import os
 import sys
 import textwrap
+from contextlib import redirect_stdout
 from pathlib import Path
 from pkgutil import resolve_name
 
 from .. import __version__
 from .arguments import (Parser, colours, hint_word, in_folder, known, path, to_write,
-                                    whole, word)
+                                    whole, word, words_of)
 
 # %% ../../nbs/app/cli.ipynb #75225e34
 FEW, MANY = 1024, 65_536      # more processes, threads or seeds; more pictures at once: a typo
@@ -160,11 +161,11 @@ def make_parser() -> Parser:
     add = command("engine.scale:run_bench", "Measure what a training step, inference, warp, "
                   "sketch, attention and Fréchet distance cost.", "--device")
     add("--preset", None, "whose networks", default="PAPER", choices=SHARED["--preset"]["choices"])
-    add("--what", word, "some of step, infer, warp, sketch, load, fid, attention, flat, choices; "
-        "all if not given", metavar="A,B")
+    add("--what", words_of, "some of step, infer, warp, sketch, load, fid, attention, flat, "
+        "choices; all if not given", metavar="A,B")
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
-    add("--out", to_write(), "result file to write, JSON")
+    add("--out", to_write(".json"), "result file to write, JSON")
 
     add = command("study.ship:run_reproduce", "Train and judge the rows of an experiment, or go on "
                   "with them; or train the shipped weights.",
@@ -178,7 +179,7 @@ def make_parser() -> Parser:
         "packaged weights", default=1)
     add("--data", _a_set, "avatars if not given; for table1 avatars, adventurer, openmoji; "
         "alignment judges on adventurer, too")
-    add("--rows", lambda text: word(text.strip(",")).split(","), "only these rows", metavar="A,B")
+    add("--rows", words_of, "only these rows", metavar="A,B")
     add("--steps", whole(), "of a row, instead of its own")
     add("--results", in_folder, "folder of the result files", default="nbs/results")
     add("--runs", in_folder, "folder of the training runs", default="runs/reproduce")
@@ -222,11 +223,11 @@ def main(argv=None) -> int:
     try: args = make_parser().parse_args(argv)
     except SystemExit as e: return e.code or 0     # help, the version, or a mistake that was told
     os.environ["MPLBACKEND"] = "Agg"           # pictures go to files, never to a window
-    def say(text):                             # a file's name may be no text
-        text = f"refcolor{text}".encode(errors="backslashreplace").decode()
-        print(text, file=sys.stderr, flush=True)
+    def say(text):
+        from refcolor.core import shown
+        print(shown(f"refcolor{text}"), file=sys.stderr, flush=True)
     try:
-        result = resolve_name(args.run)(args)
+        with redirect_stdout(sys.stderr): result = resolve_name(args.run)(args)   # libraries talk
         if args.json: print(json.dumps(result))
         return 0
     except KeyboardInterrupt:
@@ -252,8 +253,7 @@ def main(argv=None) -> int:
         if not isinstance(e, UserError):
             say(f": internal error: {type(e).__name__}: {e} (--debug shows the traceback)")
             return 1
-        # from a worker process it comes with a traceback in front
-        say(": " + str(e).splitlines()[-1].removeprefix("refcolor.core.UserError: "))
+        say(f": {e}")
         return e.exit_code
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .arguments import cannot_write
+from .arguments import cannot_write, is_file_name, wrong_suffix
 from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
@@ -34,11 +34,11 @@ from ..core import (MODULES, PRESETS, Preset, UserError, best_device, check_devi
                            write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
-                                    open_dataset, report_lines)
+                                    open_dataset, record_of, report_lines)
 from ..data.decode import (drawn_in, notes_of, read_picture, read_reference,
                                   read_sketch)
-from ..data.pairs import PARTS, CrossReference, Posed, partners
-from ..data.pictures import check_apart, named_pictures
+from ..data.pairs import PARTS, CrossReference, Posed, Subset, partners, readable
+from ..data.pictures import check_apart, named_pictures, suffixes
 from ..engine.callbacks import Callback, TensorBoard
 from ..engine.checkpoints import begun_with, checkpoints, resumes_from
 from ..engine.devices import check_precision, precision_for, speed_up
@@ -112,12 +112,15 @@ def run_demo(args) -> dict:
     preset, out = PRESETS["TINY"], Path(args.out)
     if args.steps: preset = replace(preset, train=replace(preset.train, steps=args.steps))
     begun, ours = (out / "config.json").exists(), {"data": "avatars", "command": "refcolor demo"}
-    if out.exists() and any(out.iterdir()) and not begun:
+    failed = {"metrics.jsonl", "samples"}      # what is left of one that saved nothing
+    names = {p.name for p in out.iterdir() if p.name[0] != "."} if out.exists() else set()
+    if names - failed and not begun:
         raise UserError(f"{out} is not empty and holds no run of refcolor: use another --out")
     if begun and not is_demo(out): raise UserError(f"{out} holds another run: use another --out")
     size, n = preset.model.size, dict(train=preset.data.characters)
     train, valid, test = (open_dataset("avatars", split=s, size=size, n=n.get(s)) for s in SPLITS)
     samples = CrossReference(valid, 4).batch(range(4))[:3]
+    ours |= record_of(train)
     learner = speed_up(Learner(preset, train, out, held_out=samples, source=ours), compile=False)
     resume = False
     if begun:
@@ -138,7 +141,7 @@ def run_demo(args) -> dict:
     save_result(out / "result.json", result, "refcolor demo", learner.preset, learner.seed,
                 learner.seconds, MODULES, learner.device)
     demo_pictures(generator.cpu(), test, out)
-    say(metrics_table(result))
+    say(*metrics_table(result).splitlines())
     for kind, prefix in (("straight", ""), ("posed", "posed_")):
         error, copied = (result[f"{of}{prefix}region_error"] for of in ("", "copy_"))
         say(f"{kind}: region error {error:.3f} (the reference laid over: {copied:.3f}), "
@@ -211,9 +214,8 @@ def learner_of(
     if train_set.name not in GENERATED:
         check_apart(out, [train_set.source.root])
         train_set.check_roles()
-        digest = train_set.source.paths.digest()
-        source["files"] = f"{len(train_set)} (digest {digest[:12]})"
     train_set.batch([0])                    # none that can be read: said now, not in the first step
+    source |= record_of(train_set)
     held_out = None
     if args.data in STYLES:
         valid = open_dataset(args.data, args.root, "valid", size)
@@ -239,14 +241,14 @@ def keeps_a_picture(
     suffix: str,   # of a file to write
     mode: str = "RGB",   # RGBA: and its transparency
 ) -> bool:
-    "Whether Pillow writes a colour picture with this suffix, at its own size, in its own colours."
+    "Whether a picture with this suffix is written as it is, and is one that can be read again."
+    if suffix.lower() not in suffixes(): return False        # a document, such as a PDF file
     kind, probe = Image.registered_extensions().get(suffix.lower()), io.BytesIO()
     ramp = Image.linear_gradient("L").resize((300, 300))
     picture = Image.merge("RGB", [ramp, ramp.transpose(Image.Transpose.ROTATE_90), ramp])
     try:
         if mode == "RGBA": picture.putalpha(ramp)
         picture.save(probe, kind)
-        if kind not in Image.OPEN: return mode == "RGB"
         read = Image.open(probe)
         if mode == "RGBA" and not read.has_transparency_data: return False
         return read.size == picture.size and read.mode != "P"        # of 256 colours
@@ -272,12 +274,13 @@ def check_targets(args, targets: list) -> list:   # pictures to write
     out, folder = args.out, os.path.isdir(args.sketch)
     for option, place in (("--out", out), ("--layers", args.layers)):
         if not place: continue
-        file = place.suffix.lower() == ".ora" or os.path.exists(place)
-        if folder and file and not os.path.isdir(place):
-            raise UserError(f"{option} {place} is a file; for a folder of sketches, name a folder")
+        file = not os.path.isdir(place) and (os.path.lexists(place) or is_file_name(place))
+        if folder and file:
+            raise UserError(f"{option} {place} is a file's name; for a folder of sketches, name a "
+                            "folder")
         if not folder and os.path.isdir(place): raise UserError(f"{option} {place} is a folder")
-    if args.layers and not folder and args.layers.suffix.lower() != ".ora":
-        raise UserError(f"--layers {args.layers}: give it the suffix .ora")
+    if args.layers and not folder and (why := wrong_suffix(args.layers, (".ora",))):
+        raise UserError(f"--layers {why}")
     if not keeps_a_picture(targets[0].suffix):
         raise UserError(f"--out {out}: give it the suffix of an image format that keeps a "
                         "picture's size and colours, such as .png")
@@ -285,7 +288,8 @@ def check_targets(args, targets: list) -> list:   # pictures to write
         raise UserError(f"--out {out}: {targets[0].suffix} has no transparency; give it the suffix "
                         "of an image format that has, such as .png")
     if args.force: return []
-    files = {t: [f for f in (t, layers_at(args, t)) if f and os.path.exists(f)] for t in targets}
+    # a link to nothing is there, too
+    files = {t: [f for f in (t, layers_at(args, t)) if f and os.path.lexists(f)] for t in targets}
     kept = [target for target, there in files.items() if there]
     if kept and not folder: raise UserError(f"{files[kept[0]][0]} exists; --force overwrites it")
     return kept
@@ -358,7 +362,7 @@ def said_palette(facts: dict, pictures: int) -> list:   # facts of `save_flats`
 def run_colorize(args) -> dict:
     "Colour a sketch, or a folder of them, with one reference or several."
     folder, palette, flat = os.path.isdir(args.sketch), args.palette, is_flat(args)
-    failed, facts, notes, generator = {}, {}, [], None
+    failed, left_out, facts, notes, generator = {}, {}, {}, [], None
     @lru_cache(8)
     def read(path):                            # what is worth knowing about it is said once
         picture = read_reference(path)
@@ -367,7 +371,7 @@ def run_colorize(args) -> dict:
         picture.info["refcolor"] = str(path), []
         return picture
     with said_at_the_end():
-        todo = jobs(args.sketch, args.reference, args.out)
+        todo = jobs(args.sketch, args.reference, args.out, left_out)
         kept = check_targets(args, [target for *_, target in todo])
         if args.hint and folder: raise UserError("--hint: give it with one sketch, not a folder")
         weights, left = args.weights or default_weights(), [j for j in todo if j[2] not in kept]
@@ -403,7 +407,7 @@ def run_colorize(args) -> dict:
     and_kept = f", kept {len(kept)} that exist (--force overwrites)" if kept else ""
     say(f"wrote {counted(written, 'picture')} into {args.out}{and_kept}, "
         f"weights: {which}")
-    said |= {"written": written, "kept": len(kept), "failed": failed}
+    said |= {"written": written, "kept": len(kept), "failed": failed, "left_out": left_out}
     if failed: raise UserError(f"{len(failed)} of {len(left)} sketches could not be coloured", said)
     return said
 
@@ -412,17 +416,18 @@ def jobs(
     sketch: Path,   # an image file, or a folder of them
     references: list,  # image files, or one folder: each sketch takes the file of its own name
     out: Path,      # image file to write; a folder if `sketch` is one
+    left_out: dict | None = None,   # grows: path -> why it is not coloured, or not used
 ) -> list:          # of (sketch, [references], out)
     "What to colour with what; raises `UserError` if that, or where it goes, is not clear."
-    check_apart(out, [sketch, *references], inside=False)
     folders = [r for r in references if os.path.isdir(r)]
     if folders and (len(references) > 1 or not os.path.isdir(sketch)):
         raise UserError(f"reference: {folders[0]} is a folder, not an image file: one folder of "
                         "references goes with a folder of sketches")
+    check_apart(out, [sketch, *references])   # inside, it would be read the next time
     if not os.path.isdir(sketch): return [(sketch, references, out)]
-    named = named_pictures(sketch, "--sketch", without=out)      # what it wrote there before
+    named = named_pictures(sketch, "--sketch", left=left_out)
     found = [references] * len(named)
-    if folders: found = [[p] for p in partners(named, folders[0], "--reference", without=out)]
+    if folders: found = [[p] for p in partners(named, folders[0], "--reference", left=left_out)]
     todo = [(sketch / path, r, out / Path(path).with_suffix(".png"))
             for path, r in zip(named.values(), found)]
     read = {os.path.realpath(path): path for s, r, _ in todo for path in (s, *r)}
@@ -435,8 +440,8 @@ def run_list(args) -> dict:
     "List the data sets, and whose pictures they are."
     width = max(60, shutil.get_terminal_size().columns)
     for name, note in dataset_names().items():
-        say(textwrap.fill(note, width, initial_indent=f"{name:12} ", subsequent_indent=13 * " ",
-                          break_long_words=False, break_on_hyphens=False))
+        say(*textwrap.wrap(note, width, initial_indent=f"{name:12} ", subsequent_indent=13 * " ",
+                           break_long_words=False, break_on_hyphens=False))
     return dataset_names()
 
 
@@ -460,15 +465,17 @@ def run_show(args) -> dict:
     out = args.out or Path(f"{args.name.partition(':')[0]}.png")
     if why := cannot_write(out): raise UserError(f"--out {out} {why}")
     with said_at_the_end():
-        dataset = open_dataset(args.name, args.root, "train", 128, args.n)
-        if dataset.name not in GENERATED: check_apart(out, [dataset.source.root])
+        dataset = open_dataset(args.name, args.root, "train", 128, args.n, strict=True)
         config, n = PRESETS["PAPER"].data, min(args.n, len(dataset))
         index = [i * len(dataset) // n for i in range(n)]
+        if dataset.name not in GENERATED:
+            check_apart(out, [dataset.source.root])
+            index = [index[k] for k in readable(Subset(dataset, index), n, skip_bad=True)]
         image, sketch, _ = dataset.batch(index)
     noise = uniform(0, 0, index, noise_size(config))
     triple = self_reference(image, sketch, config, noise, may_be_blank=True)
     sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
     figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
     write_atomically(out, partial(save_figure, figure, dpi=100))
-    say(f"wrote {out}: {n} of {counted(len(dataset), 'picture')}")
-    return {"out": str(out), "n": n, "of": len(dataset)}
+    say(f"wrote {out}: {len(index)} of {counted(len(dataset), 'picture')}")
+    return {"out": str(out), "n": len(index), "of": len(dataset)}

@@ -16,23 +16,24 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageChops
 
-from .arguments import MOST_COLOURS, colour
-from ..core import UserError, write_atomically
+from .arguments import MOST_COLOURS, colour, in_commas
+from ..core import UserError, as_list, write_atomically
 from ..flats import assign, background, palette_of, regions, segment
 from ..framing import View
 
 # %% ../../nbs/app/layers.ipynb #e961459f
 def palette_from(
-    colours,         # of them: "#rrggbb", or (red, green, blue) from 0 to 255
+    colours,         # of them: "#rrggbb", or (red, green, blue) from 0 to 255; or "#rrggbb,…"
 ) -> np.ndarray:     # uint8 (k, 3), each once
     "A palette as it was given; raises `UserError` that names what is no colour."
     found = []
-    for c in colours:
-        try: rgb = colour(c) if isinstance(c, str) else tuple(map(int, c))
-        except (ArgumentTypeError, TypeError, ValueError): rgb = ()
-        if len(rgb) != 3 or not all(0 <= v <= 255 for v in rgb):
+    if isinstance(colours, str): colours = in_commas(colours)
+    for c in as_list(colours, "palette", "a list of colours"):
+        try: rgb = colour(c) if isinstance(c, str) else tuple(map(float, c))
+        except (ArgumentTypeError, TypeError, ValueError, RuntimeError): rgb = ()
+        if len(rgb) != 3 or not all(v in range(256) for v in rgb):
             raise UserError(f"palette: {c!r} is no colour; give #rrggbb, such as #ffcc99")
-        found.append(rgb)
+        found.append(tuple(map(int, rgb)))
     found = list(dict.fromkeys(found))
     if not found: raise UserError("palette: there is no colour in it")
     if len(found) > MOST_COLOURS:

@@ -311,7 +311,7 @@ def run_app(args) -> dict:   # of `refcolor app`
             "--VoilaConfiguration.extension_denylist=jupyterlab-jupytext", "--Voila.log_level=ERROR",
             *([f"--port={args.port}", "--Voila.port_retries=0"] if args.port else []),
             *(["--no-browser"] if args.no_browser else [])])
-        IOLoop.current().add_callback(lambda: say(f"the page is at {server.display_url}\n"
+        IOLoop.current().add_callback(lambda: say(f"the page is at {server.display_url}",
                                                   "Ctrl-C ends it"))
         server.start()
     return {"url": server.display_url}

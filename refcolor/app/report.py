@@ -223,9 +223,9 @@ def run_evaluate(args) -> dict:
         result |= {"against": str(args.against), "comparison": comparison,
                    "second_look": second_look(comparison)}
     if rank: return result
-    say(f"{counted(ours.result['n'], 'pair')}\n{metrics_table(ours.result)}")
-    if comparison: say(f"\n{weights} (ours) against {args.against} (theirs), pair by pair:\n"
-                       f"{aligned(comparison_rows(comparison))}")
+    say(counted(ours.result["n"], "pair"), *metrics_table(ours.result).splitlines())
+    if comparison: say("", f"{weights} (ours) against {args.against} (theirs), pair by pair:",
+                       *aligned(comparison_rows(comparison)).splitlines())
     if result.get("second_look"): say(result["second_look"])
     if args.report:
         about = {k: str(result[k]) for k in ("weights", "against", "data", "n") if k in result}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DESCRIPTIONS', 'OPENERS', 'EMOJI_CREDIT', 'NARROWED', 'Description', 'KeypointPair', 'draw_sketch', 'Pictures',
-           'dataset_names', 'known_set', 'open_dataset', 'check_dataset', 'report_lines', 'download', 'unpack',
-           'fetch_dataset', 'data_note']
+           'dataset_names', 'known_set', 'open_dataset', 'record_of', 'check_dataset', 'report_lines', 'download',
+           'unpack', 'fetch_dataset', 'data_note']
 
 # %% ../../nbs/data/datasets.ipynb #c3d2df23
 import hashlib
@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import UserError, counted, needs, say
+from ..core import UserError, check_type, counted, needs, say
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .emoji import EMOJI_KINDS
 from .decode import read_picture, read_sketch
@@ -339,13 +339,15 @@ NARROWED = {"openmoji": f"one or more of {', '.join(EMOJI_KINDS)}", "imagenet": 
 
 def _known(name: str) -> tuple:   # name, what stood behind the colon
     "Take a name apart; raises `UserError` if there is no such data set."
-    name, _, behind = name.partition(":")
+    name, colon, behind = name.partition(":")
     if name not in GENERATED and name not in OPENERS:
         raise UserError(f"unknown data set {name!r}: use one of {', '.join(dataset_names())}")
-    wanted = sorted(w for w in ([behind] if name == "folder" else behind.split(",")) if w)
+    wanted = sorted([behind] if name == "folder" else behind.split(",")) if colon else []
     allowed = EMOJI_KINDS if name == "openmoji" else wanted if name in NARROWED else ()
-    if not set(wanted) <= set(allowed):
+    if "" in wanted or not set(wanted) <= set(allowed):
         raise UserError(f"{name}:{behind}: behind the colon stands {NARROWED.get(name, 'nothing')}")
+    twice = [w for w in wanted if wanted.count(w) > 1]
+    if twice: raise UserError(f"{name}:{behind}: {twice[0]} is given twice")
     return name, tuple(wanted)
 
 
@@ -380,6 +382,12 @@ def open_dataset(
     cache: bool = True,       # keep decoded files in `cache_folder()`
 ):                            # has len(), draws and batch(index, noise) -> Samples
     "Open a data set by name, drawn first if generated and not in the cache; raises `UserError`."
+    check_type(name, str, "data set", "a name")
+    check_type(root, (str, os.PathLike, type(None)), "root", "a folder's path")
+    check_type(split, str, "split", "a name")
+    check_type(size, int, "size", "pixels")
+    check_type(n, (int, type(None)), "n", "a number")
+    if min(size, n or 1) < 1: raise UserError(f"size {size}, n {n}: expected 1 or more")
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     name, wanted = known_set(name, root)
@@ -401,6 +409,17 @@ def open_dataset(
     for note in source.missing + source.notes: say(f"data: {name}: {note}")
     margin = size // 8 if split == "train" else 0
     return Pictures(name, source, size, margin, strict, cache_folder() if cache else None)
+
+
+def record_of(
+    dataset,   # of `open_dataset`
+) -> dict:     # name -> text
+    "What tells its pictures from others, also from others of the same names."
+    if dataset.name in GENERATED:
+        some = dataset.images[list(spread(len(dataset), 64))]
+        return {"contents": hashlib.sha256(some.tobytes()).hexdigest()[:12]}
+    files = f"{len(dataset)} (digest {dataset.source.paths.digest()[:12]})"
+    return {"files": files, "contents": dataset.contents()[:12]}
 
 # %% ../../nbs/data/datasets.ipynb #731dddf7
 def _unreadable(source: Source) -> dict:   # path -> what is wrong

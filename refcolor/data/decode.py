@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'FORMATS', 'FULL', 'MARGIN', 'FAINT', 'on_white', 'nothing_in', 'notes_of', 'add_note', 'say_once',
            'Notes', 'read_picture', 'edges_of', 'drawn_in', 'on_dark_paper', 'read_sketch', 'is_line_art', 'areas_note',
-           'read_reference', 'colourless', 'strip_note', 'no_drawing']
+           'read_reference', 'colourless', 'strip_note', 'no_drawing', 'several_figures', 'toned']
 
 # %% ../../nbs/data/decode.ipynb #65041b6f
 import io
@@ -31,15 +31,30 @@ def _sixteen_bits(image: Image.Image) -> int:
     return used if 9 < used < 15 and np.median(x) >= 2 ** (used - 1) else 16
 
 
+def _ends(image: Image.Image) -> tuple:   # of any mode
+    "Which of 32 bits, or of floats, is black, which white, and a note: nothing in a file says it."
+    if image.mode not in ("F", "I"): return 0, 1, ""
+    x = np.asarray(image).ravel()[::-(-image.width * image.height // 2 ** 20)]
+    x = x[np.isfinite(x)]
+    low, high = np.quantile(x, (0.0005, 0.9995)) if len(x) else (0, 1)       # without specks
+    known = {(0, 1): -1, (-1, 1): -1, (0, 255): 25, (0, 65535): 2 ** 15}      # lowest white
+    for (black, white), least in known.items():
+        # a little beyond is what resampling leaves
+        if black - 0.1 * white <= low and least < high <= 1.2 * white: break
+    else: black, white = low, max(high, low + 1)
+    if (black, white) in known and black == 0 and high > white / 2: return black, white, ""
+    return black, white, (f"its values go from {low:.3g} to {high:.3g}, {black:.3g} is taken as "
+                          f"black, {white:.3g} as white")
+
+
 def _eight_bits(image: Image.Image, bits: int | None = None) -> Image.Image:   # of I;16
     "Grey of 16 or 32 bits, or of floats, in 8 bits; other images as they are."
     if image.mode != "F" and not image.mode.startswith("I"): return image
     x, tags = np.asarray(image, np.float32), getattr(image, "tag_v2", {})     # of a TIFF file
+    black, white, _ = _ends(image)
     if image.mode.startswith("I;16"): white = 2 ** (bits or tags.get(258, (16,))[0]) - 1
-    else:         # nothing says what is white; a little beyond it is what resampling leaves
-        top = x.max(where=np.isfinite(x), initial=0)
-        white = next(w for w in (1, 255, 65535, top) if top <= 2 * w)
-    grey = Image.fromarray((np.nan_to_num(x / white, nan=1).clip(0, 1) * 255).round().astype("u1"))
+    share = np.nan_to_num((x - black) / (white - black), nan=1).clip(0, 1)
+    grey = Image.fromarray((share * 255).round().astype(np.uint8))
     if image.mode.startswith("I;16") and tags.get(262) == 0: grey = ImageOps.invert(grey)
     if "transparency" in image.info:
         grey.putalpha(Image.fromarray(np.uint8(255) * (x != image.info["transparency"])))
@@ -264,7 +279,8 @@ def read_picture(
     turned: bool = True,     # upright; False: as stored, which is where annotations count pixels
 ) -> Image.Image:            # mode RGB, on white
     "Decode a picture from anywhere; raises `UserError`, one line, whatever is wrong with it."
-    return _read(source, role, lambda image: (on_white(image, turned), ""), enough, name)
+    return _read(source, role, lambda image: (on_white(image, turned), _ends(image)[2]), enough,
+                 name)
 
 # %% ../../nbs/data/decode.ipynb #16b07bb2
 FULL = 0.8       # what fills so much of its sheet, lengthwise, stays as it is; else it keeps …
@@ -364,12 +380,13 @@ def _drawn_dark(image: Image.Image) -> tuple:   # mode RGB, and a note
     bits = _sixteen_bits(image) if image.mode.startswith("I;16") else 16
     colour, solid = _apart(image, bits if bits < 16 else None)
     picture = _upright(_over_white(colour, solid), image)
-    notes = [f"its values are of {bits} bits, and taken so"] if bits < 16 else []
+    notes = [f"its values are of {bits} bits, and taken so" if bits < 16 else _ends(image)[2]]
     low, high = _range(picture)
     if solid and high - low < FAINT and np.median(solid) < 128:
-        picture = _upright(ImageOps.invert(solid).convert("RGB"), image)
-        low, high = _range(picture)
-        notes.append("light ink on transparency, taken as dark ink on white paper")
+        ink = _upright(ImageOps.invert(solid).convert("RGB"), image)
+        if not nothing_in(ink):
+            picture, (low, high) = ink, _range(ink)
+            notes.append("light ink on transparency, taken as dark ink on white paper")
     if 0 < high - low < FAINT:
         picture = picture.point([min(255, max(0, round((v - low) / (high - low) * 255)))
                                  for v in range(256)] * 3)
@@ -377,7 +394,7 @@ def _drawn_dark(image: Image.Image) -> tuple:   # mode RGB, and a note
     if low < high and on_dark_paper(picture):
         picture = ImageOps.invert(picture)
         notes.append("light ink on dark paper, taken as dark ink on light paper")
-    return picture, "; ".join(notes)
+    return picture, "; ".join(filter(None, notes))
 
 
 FAINT = 48    # levels between ink and paper; less is stretched
@@ -472,11 +489,49 @@ def strip_note(picture: Image.Image) -> str:
             "cut it into pieces")
 
 
-def no_drawing(picture: Image.Image, role: str = "sketch", what: str = "") -> UserError:
+def no_drawing(
+    picture: Image.Image, role: str = "sketch",
+    what: str = "has no lines, only soft shades; draw its outlines",   # if there is something in it
+) -> UserError:
     "The error that says why there is nothing to colour in a picture that was read."
     subject, notes = picture.info["refcolor"]
-    known = {"blank": "is blank, there is nothing to colour", "noise": "is noise, no drawing"}
-    also = "" if what else "; ".join(note.removeprefix(f"{subject}: ") for note in notes)
-    what = what or known.get(nothing_in(picture), "is all dark, there is no drawing in it")
+    known = {"blank": "is blank, there is nothing to colour", "noise": "is noise, no drawing",
+             "all dark": "is all dark, there is no drawing in it", "": what}
+    what = known[nothing_in(picture)]
+    if max(picture.size) < 32 and len(set(picture.convert("L").getextrema())) > 1:
+        what = f"has {picture.width} × {picture.height} pixels, too few for a drawing"
+    also = "" if what == known[""] else "; ".join(n.removeprefix(f"{subject}: ") for n in notes)
     return UserError(f"{role}: {'it' if subject == role else subject} {what}"
                      + f" ({also})" * bool(also))
+
+# %% ../../nbs/data/decode.ipynb #ec01d4a8
+def several_figures(
+    lines: Image.Image,   # mode L, ink dark on 255
+) -> bool:
+    "Whether drawings of about one size stand beside or above each other, with paper between."
+    small = lines.crop(drawn_in(lines)[0])
+    small.thumbnail((256, 256), Image.Resampling.BOX)
+    ink = np.asarray(small) < 200
+    return _parted(ink, 0.3) or _parted(ink.T, 0.6)         # head and shoulders are one figure
+
+
+def _parted(ink: np.ndarray, alike: float) -> bool:    # bool (h, w); share of the widest piece
+    "Whether paper from top to bottom parts the ink in pieces of about one height."
+    filled = np.flatnonzero(ink.any(0))
+    ends = np.flatnonzero(np.diff(filled) > 0.04 * max(ink.shape)) + 1
+    pieces = [ink[:, x[0]:x[-1] + 1] for x in np.split(filled, ends) if len(x)]
+    most, widest = (max(map(of, pieces), default=0) for of in (np.sum, lambda p: p.shape[1]))
+    # a speech mark, a tail, a star is smaller
+    return sum(p.sum() > 0.3 * most and p.shape[1] > alike * widest
+               and np.ptp(np.flatnonzero(p.any(1))) > 0.6 * ink.shape[0] for p in pieces) > 1
+
+
+def toned(
+    lines: Image.Image,   # mode L, ink dark on 255
+) -> bool:
+    "Whether grey areas are left, wider than a line, which would darken the colours."
+    small = lines.crop(drawn_in(lines)[0])
+    small.thumbnail((256, 256), Image.Resampling.BOX)
+    light, dark = (np.asarray(small.filter(f(5))) for f in (ImageFilter.MaxFilter,
+                                                            ImageFilter.MinFilter))
+    return ((light < 225) & (dark > 60)).mean() > 0.02

@@ -164,10 +164,10 @@ def partners(
     folder: Path,      # where each is to find its partner, by its name
     option: str,       # how a message calls that
     by_order: bool = False,       # where no name occurs in both: by their natural order
-    without: Path | None = None,  # a folder that is not looked into
+    left: dict | None = None,     # grows: path -> why it is left out
 ) -> list:             # of paths, one for each sketch
     "The pictures that belong to sketches; raises `UserError` if one has none."
-    named = named_pictures(folder, option, without=without)
+    named = named_pictures(folder, option, left=left)
     lost, spare = ([k for k in a if k not in b] for a, b in ((sketches, named), (named, sketches)))
     if by_order and len(lost) == len(sketches) == len(spare):
         say(f"{option} {folder}: no names in common, paired by their order: "
@@ -178,6 +178,7 @@ def partners(
         raise UserError(f"{option} {folder}: no picture called {some_of(lost)}: {len(lost)} of "
                         f"{len(sketches)} sketches have none of their name{also}")
     if spare: say(f"{option} {folder}: {len(spare)} left out, no sketch: {some_of(spare)}")
+    if left is not None: left |= {f"{folder}/{named[k]}": "no sketch" for k in spare}
     return [Path(folder) / named[k] for k in sketches]
 
 

@@ -105,9 +105,10 @@ def list_pictures(
     option: str = "--root",  # how a message calls it
     tell: Callable = say,    # called with a line on what is left out, once all is listed
     without: Path | None = None,  # a folder that is not looked into
+    left: dict | None = None,     # grows: path -> why it is left out
 ) -> Iterator:               # of str, relative to folder, with "/" between folders
     "The pictures below a folder, lazily, sorted folder by folder; raises `UserError` if it cannot."
-    entered, count, left = set(), 0, {}
+    entered, count, some = set(), 0, {}
     def is_new(folder):
         stat, before = os.stat(folder), len(entered)
         entered.add((stat.st_dev, stat.st_ino))
@@ -125,13 +126,14 @@ def list_pictures(
             elif kind == "picture": yield prefix + name
             else:
                 count += 1
-                if len(of := left.setdefault(kind, [])) < 4: of.append(prefix + name)
+                if len(of := some.setdefault(kind, [])) < 4: of.append(prefix + name)
+                if left is not None: left[path] = kind
     check_folder(folder, option)
     if without and os.path.isdir(without): is_new(without)
     try: yield from walk(os.fspath(folder), "")
     except OSError as e:
         raise UserError(f"{option}: cannot list {e.filename}: {e.strerror}") from None
-    why = "; ".join(f"{kind}: {some_of(names)}" for kind, names in sorted(left.items()))
+    why = "; ".join(f"{kind}: {some_of(names)}" for kind, names in sorted(some.items()))
     if why: tell(f"{option} {folder}: {count} left out ({why})")
 
 
@@ -152,10 +154,11 @@ def natural(path: str) -> tuple:   # sorts as people count: frame2 before frame1
 
 def named_pictures(
     folder: Path, option: str = "--root", tell: Callable = say, without: Path | None = None,
+    left: dict | None = None,
 ) -> dict:    # name: path below the folder, without suffix -> path below the folder
     "What `list_pictures` lists, in natural order; raises `UserError` for none, or two of one name."
     named, notes = {}, []
-    for path in sorted(list_pictures(folder, option, notes.append, without), key=natural):
+    for path in sorted(list_pictures(folder, option, notes.append, without, left), key=natural):
         # what macOS stores is the same letter in two parts
         name = unicodedata.normalize("NFC", os.path.splitext(path)[0])
         if name in named:
@@ -171,13 +174,12 @@ def check_apart(
     out: Path,            # to be written
     read: Iterable,       # paths that are read
     option: str = "--out",   # how an error calls `out`
-    inside: bool = True,  # it may not lie below one of them, either
 ):
-    "Raise `UserError` if what is written would meet what is read."
+    "Raise `UserError` if what is written would meet what is read, or lie below it."
     place = Path(os.path.realpath(out))
     for path in read:
         real = Path(os.path.realpath(path))
-        if place == real or inside and real in place.parents:
+        if real in (place, *place.parents):
             raise UserError(f"{option} {out}: {path} is only read; write elsewhere")
 
 
@@ -243,9 +245,9 @@ def check_ink(
     if drawing.min() > 127: raise UserError(f"sketch: no ink in {path}")
 
 
-def spread(n: int) -> range:
-    "Which of n to look at: about eight."
-    return range(0, n, -(-n // 8))
+def spread(n: int, most: int = 8) -> range:
+    "Which of n to look at: about as many, evenly."
+    return range(0, n, -(-n // most))
 
 
 def check_roles(
@@ -389,12 +391,27 @@ class PictureReader:
             f"GB free at {folder}; files are decoded every time")
         return None
 
+    def _files(self, i: int) -> list:
+        source, path = self.source, self.source.paths[i]
+        return [source.root / f for f in (path, *([source.drawing(path)] if source.drawing else ()))]
+
+    def contents(self) -> str:
+        "Changes when files do, not when they are copied: 10,000 sizes, and 64 files' first MiB."
+        def size(file): return b"%d " % os.path.getsize(file)
+        def beginning(file):
+            with open(file, "rb") as f: return f.read(1 << 20)
+        found, n = hashlib.sha256(), len(self.source.paths)
+        for most, look in ((10_000, size), (64, beginning)):
+            for file in (file for i in spread(n, most) for file in self._files(i)):
+                try: found.update(look(file))
+                except OSError: found.update(b"none ")
+        return found.hexdigest()
+
     def read(self, i: int) -> np.ndarray:
         "Square `i`, uint8; raises `UserError` that names the file if it cannot be read."
         source, path = self.source, self.source.paths[i]
         if self.cache is None: return read_square(source, path, self.side, self.tell)
-        files = [path] + ([source.drawing(path)] if source.drawing else [])
-        try: stats = [os.stat(source.root / f) for f in files]
+        try: stats = [os.stat(file) for file in self._files(i)]
         except OSError as e:
             raise UserError(f"picture: cannot read {e.filename}: {e.strerror}") from None
         # changes when a file changes, and is never 0

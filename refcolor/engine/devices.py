@@ -73,8 +73,6 @@ def step_in_memory(
     "A step; raises `UserError` that says what would fit, where the device's memory does not do."
     try: return learner.step(*args)
     except torch.OutOfMemoryError: pass      # with it goes its traceback, and all tensors in that
-    if learner.out and not learner.steps_done:      # it has not begun: --out may be used again
-        (learner.out / "config.json").unlink(missing_ok=True)
     batch, device = learner.preset.train.batch, learner.device
     _, shares, pieces = learner.batches.split
     share = batch // shares

@@ -415,11 +415,11 @@ def run_bench(args) -> dict:
     "Measure what a training step, inference, warp, sketch, attention and Fréchet distance cost."
     keep_freed_memory()
     preset, start = PRESETS[args.preset], time.perf_counter()
-    what = args.what.split(",") if args.what else [*GROUPS, "choices"]
+    what = args.what or [*GROUPS, "choices"]
     check_device(args.device)
     device = str(args.device or best_device())
     result = bench(what, preset, args.threads, args.repeats, device)
-    say(f"{device_name(device)}\n{bench_table(result)}")
+    say(device_name(device), *bench_table(result).splitlines())
     if args.out:
         save_result(args.out, result, f"refcolor bench --preset {args.preset}", preset, 0,
                     time.perf_counter() - start, (*MODULES, "engine.scale"), device)

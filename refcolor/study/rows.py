@@ -11,6 +11,7 @@ __all__ = ['ROWS', 'EXPERIMENTS', 'TABLE1_DATA', 'ALIGNMENT_ON', 'ROW_STEPS', 'M
 # %% ../../nbs/study/rows.ipynb #b0b6d44c
 import json
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -27,7 +28,8 @@ from ..core import (Preset, UserError, code_digest, load_result, preset_from_dic
                            said_at_the_end, uniform, with_recipe, write_atomically)
 from ..data.characters import GENERATED, STYLES
 from ..data.datasets import open_dataset
-from ..data.pairs import TEST_PICTURES, BentReference, registered, sources_of
+from ..data.pairs import (TEST_PICTURES, BentReference, Subset, drawn_from, readable,
+                                 registered, sources_of)
 from ..engine.callbacks import Callback
 from ..evaluate import constant_answer, mean_of, measure_all, score
 from ..fid import feature_extractor
@@ -370,7 +372,7 @@ class Study:
         if there and not there["stale"] and "run" in there: return Path(self.runs) / there["run"]
         row = ROWS[name]
         words = (f"{self.row_preset(name)}{row.mutant}{row.extra}{self.precision}"
-                 f"{code_digest(*ROOTS)}")
+                 f"{code_digest(*ROOTS)}{os.path.realpath(self.root) if self.root else ''}")
         stem = self.own.path(name, seed).stem
         return Path(self.runs) / f"{stem}-{sha256(words.encode()).hexdigest()[:6]}"
 
@@ -388,12 +390,14 @@ class Study:
         return result | {"stale": stale, "status": "stale" if stale else status}
 
     def has_settings_of(self, name: str, result: dict) -> bool:
-        "Whether a result is of this preset, precision, L_tr and extra."
+        "Whether a result is of this preset, precision, L_tr, extra and folder."
         m, now, row = result["metrics"], self.row_preset(name), ROWS[name]
         try: then = preset_from_dict(result["preset"])
         except (UserError, TypeError): return False              # fields of another version
-        settings = now, self.precision, row.mutant, row.extra
-        return (then, m.get("precision", "fp32"), m["mutant"], m.get("extra", "")) == settings
+        root = os.path.realpath(self.root) if self.root else None       # one name, other pictures
+        settings = now, self.precision, row.mutant, row.extra, root
+        return (then, m.get("precision", "fp32"), m["mutant"], m.get("extra", ""),
+                m.get("root", root)) == settings
 
 # %% ../../nbs/study/rows.ipynb #aa0b90c0
 def open_study(study: Study, todo: list) -> dict:   # of (row, seed); split -> data set
@@ -403,8 +407,13 @@ def open_study(study: Study, todo: list) -> dict:   # of (row, seed); split -> d
     splits = ("test",) if study.on else ("train", "valid", "test")
     try:
         with said_at_the_end():
-            found = {s: open_dataset(name, study.root, s, size, drawn.get(s)) for s in splits}
-            if name.partition(":")[0] not in GENERATED: found[splits[0]].check_roles()
+            found = {s: open_dataset(name, study.root, s, size, drawn.get(s), strict=s == "test")
+                     for s in splits}
+            if name.partition(":")[0] not in GENERATED:
+                found[splits[0]].check_roles()
+                test = Subset(found["test"], drawn_from(len(found["test"]), study.n))
+                found["test"] = Subset(test, readable(test, len(test), skip_bad=True))
+                judged_sources(found["test"], study.n)        # too few are known now
         return found
     except UserError as e:
         raise UserError(f"{e}; nothing was run. It would have been {len(todo)} runs of: "

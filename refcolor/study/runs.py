@@ -10,6 +10,7 @@ __all__ = ['PROBE_STEPS', 'PROBE_PAIRS', 'row_learner', 'train_row', 'six_digits
 import contextlib
 import json
 import math
+import os
 import shutil
 from collections import defaultdict
 from dataclasses import replace
@@ -22,6 +23,7 @@ import torch
 from ..core import (ModelConfig, code_digest, needs, preset_from_dict, processor,
                            save_result, write_atomically)
 from ..data.characters import STYLES
+from ..data.datasets import record_of
 from ..data.pairs import CrossReference
 from ..engine.checkpoints import checkpoints, remove_link
 from ..engine.devices import speed_up
@@ -58,9 +60,10 @@ def train_row(
     "Train a row, or go on with it; raises `Diverged`."
     valid, steps = datasets["valid"], study.row_preset(name).train.steps
     if out.exists() and not checkpoints(out): shutil.rmtree(out)      # it stopped before its first
+    record = record_of(datasets["train"])
     shown = CrossReference(valid, 4).batch(range(4))[:3] if study.data in STYLES else None
     learner = row_learner(study, name, seed, datasets["train"], out=out, device=study.device,
-                          held_out=shown, source={"data": study.data, "row": name},
+                          held_out=shown, source={"data": study.data, "row": name} | record,
                           save_every=max(1, min(100, steps // 4)))
     curve = ValidationCurve(valid, max(1, steps // 8), min(64, len(valid)))
     learner.callbacks.insert(0, curve)                                # before the checkpoint
@@ -151,6 +154,7 @@ def run_row(
     except Timeout: return False
     with held:
         metrics = {"mutant": row.mutant, "extra": row.extra, "precision": study.precision}
+        if study.root: metrics["root"] = os.path.realpath(study.root)
         preset, seconds, device, training = study.row_preset(name), 0., "cpu", None
         try:
             if row.untrained: generator = Untrained(row.untrained, preset.model)
@@ -193,7 +197,7 @@ def run_rows(
     about = f", about {np.mean(cost):.0f} minutes each" if cost and todo and not study.on else ""
     tell(f"{len(pairs)} runs: {len(pairs) - len(todo)} have a result, {len(todo)} to do{about}")
     if stale and not again:
-        tell(f"{len(stale)} are of other code or another preset; --recheck tells whether that "
+        tell(f"{len(stale)} are of other code, preset or --root; --recheck tells whether that "
              "makes a difference, --again runs them anew")
     if study.on and (lost := [p for p in todo if not study.is_kept(*p) or not study.own.load(*p)]):
         todo = [p for p in todo if p not in lost]
@@ -271,11 +275,13 @@ def recheck(
     tell=print,      # called with a line of text
 ) -> dict:           # what was said -> files
     "Probe every stale row, or one of another processor, again; say what became of each."
-    todo = [(study, *row) for study in studies for row in study.row_seeds(names, seeds)
-            if needs_recheck(study.load(*row))]
+    rows = [(study, *row) for study in studies for row in study.row_seeds(names, seeds)]
+    results = [study.load(*row) for study, *row in rows]
+    todo = [row for row, result in zip(rows, results) if needs_recheck(result)]
     found, opened = defaultdict(list), {}
     for study, name, seed in progress(todo, "probing"):
         found[recheck_row(study, name, seed, opened)].append(study.path(name, seed).stem)
     for said, rows in found.items(): tell(f"{len(rows)} {said}: {', '.join(rows)}")
-    if not todo: tell("nothing is stale")
+    if not any(results): tell(f"nothing to recheck: none of these rows is in {studies[0].results}")
+    elif not todo: tell("nothing is stale")
     return dict(found)

@@ -27,7 +27,7 @@ from ..core import (PRESETS, SMALL, Preset, UserError, best_device, check_device
 from ..data.characters import STYLES, attribution
 from ..data.datasets import EMOJI_CREDIT, data_note, known_set, open_dataset
 from ..data.pairs import TEST_PICTURES, CrossReference
-from ..data.pictures import Samples
+from ..data.pictures import Samples, check_apart
 from ..engine.checkpoints import checkpoints
 from ..engine.devices import check_precision, speed_up
 from ..engine.scale import keep_freed_memory
@@ -303,6 +303,7 @@ def run_reproduce(args) -> dict:
     check_precision(args.precision, args.device or best_device())
     for folder in () if args.show or args.recheck else (args.results, args.runs):
         if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
+        if args.root: check_apart(folder, [args.root], "--results, --runs")    # strips are pictures
     if args.experiment == "weights":
         for option in ("data", "root", "rows", "features", "again"):
             if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
@@ -317,6 +318,8 @@ def run_reproduce(args) -> dict:
     if args.data: datas = (args.data,)
     if args.show or args.recheck:                  # else it says, too, what would have been run
         for data in datas: known_set(data, args.root)
+        if not args.results.is_dir():
+            say(f"note: --results {args.results}: no such folder, so no row has a result")
     preset = PRESETS[args.preset]
     if args.features: preset = replace(preset, train=replace(preset.train, features=args.features))
     own = [Study(preset, data, args.root, args.results, args.runs, args.steps,
@@ -331,19 +334,19 @@ def run_reproduce(args) -> dict:
         return {"experiment": args.experiment, **recheck(studies, names, args.seeds, say)}
     if not args.show: run_studies(args, own, across, bare, names)
     for study in own:
-        if len(own) > 1: say(f"\n{study.data}")
+        if len(own) > 1: say("", study.data)
         many = args.experiment in ("table1", "table2", "fig8", "modules")    # columns
         kind = dict(metrics=headline(study, names, seeds), interval=False) if many else {}
         if args.experiment == "alignment":
             kind = dict(metrics=[m for m in ALIGNMENT if across or "@" not in m])
-        say(aligned(table_of(study, names, seeds=seeds, **kind)))
+        say(*aligned(table_of(study, names, seeds=seeds, **kind)).splitlines())
         if not args.show and (picture := strips(study, names)):
             file = args.runs / study.path(args.experiment, 0).with_suffix(".png").name
             write_atomically(file, lambda p: save_figure(picture, p))
             say(f"pictures: {file}")
     if len(own) > 1:
-        say("\nregion error, trained on one and judged on another")
-        say(aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds)))
+        table = aligned(across_rows(own[0], names, datas=[s.data for s in own], seeds=seeds))
+        say("", "region error, trained on one and judged on another", *table.splitlines())
     status = {s.data: {name: row_status(s, name, seeds) for name in names} for s in own}
     return {"experiment": args.experiment, "results": str(args.results),
             "rows": status if len(own) > 1 else status[own[0].data]}
