@@ -151,7 +151,7 @@ def page_alone(
     turned, scale = (dark, dark[::-1], dark.T, dark.T[::-1]), dark.shape[1] / lines.width
     known = box[1], lines.height - box[3], box[0], lines.width - box[2]
     sides, what = [_side(d, 0.7) for d in turned], "what lies around the page is left out"
-    if sum(map(bool, sides)) > 1: sides = [_side(d, 0.4) for d in turned]
+    if sum(map(bool, sides)) > 1: sides = [s or _side(d, 0.55) for s, d in zip(sides, turned)]
     else: sides, what = [_gutter(d) for d in turned], "a strip beyond a gutter is left out"
     if any(side and side[1] > k * scale + 4 for side, k in zip(sides, known)):
         lines = _blank_beyond(lines, box, scale, sides)
