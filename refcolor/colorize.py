@@ -24,7 +24,7 @@ from .data.decode import (add_note, areas_note, edges_of, no_drawing, notes_of,
                                   nothing_in, on_dark_paper, read_picture, read_reference,
                                   read_sketch, several_figures, strip_note, toned)
 from .flats import colour_between_lines
-from .framing import View
+from .framing import View, page_alone
 from .generator import Generator, load_generator
 from .hints import hint_mask, parse_hints, pixel_at
 from .show import to_image, to_tensor
@@ -34,19 +34,20 @@ from .sketch import xdog
 def paper_of(
     sketch: Image.Image,  # mode RGB
 ) -> Image.Image:         # mode RGB, at most 256 pixels wide and high
-    "How bright the paper is, place by place: ink is closed, the rest is smoothed."
+    "How bright the paper is, place by place: ink is closed; a shadow's edge counts as shadow."
     shrink = min(1., 256 / max(sketch.size))
     size = [max(1, round(side * shrink)) for side in sketch.size]
     x = to_tensor(sketch.resize(size, Image.Resampling.BOX)) / 2 + 0.5
-    window = max(3, max(size) // 8 // 2 * 2 + 1)               # a line is narrower, a shadow wider
-    def slide(pool, x):                                  # a square window is a row, then a column
-        for k in ((1, window), (window, 1)): x = pool(x, k, 1, (k[0] // 2, k[1] // 2))
-        return x
-    mean = partial(F.avg_pool2d, count_include_pad=False)
-    closed = slide(mean, slide(mean, -slide(F.max_pool2d, -slide(F.max_pool2d, x))))
+    window = max(3, max(size) // 10 // 2 * 2 + 1)              # a line is narrower, a shadow wider
+    def slide(x, k, beyond=0):                           # a square window is a row, then a column
+        x = F.max_pool2d(F.pad(x, [beyond] * 4, value=-torch.inf), (1, k), 1, (0, k // 2))
+        return F.max_pool2d(x, (k, 1), 1, (k // 2, 0))
+    out = window // 4                                    # what the sheet's edge cuts goes on
+    light = slide(x, window, out)
+    light = -slide(-light, window + 2)[..., out:-out or None, out:-out or None]
     # a large black area has no paper beside it: light falls off by half, ink by more
     floor = 0.4 * x.flatten(2).quantile(0.95, dim=2)[..., None, None]
-    return to_image(closed.maximum(floor).clamp(min=0.01) * 2 - 1)
+    return to_image(light.maximum(floor).clamp(min=0.01) * 2 - 1)
 
 
 def ink_of(
@@ -111,6 +112,9 @@ def lines_in(
 ) -> Image.Image:           # mode L, ink dark on 255
     "What `lines_of` finds in a picture."
     lines = extract_lines(picture) if extract else ink_of(picture, clean)
+    if clean and not extract:
+        lines, note = page_alone(lines)
+        if note: add_note(picture, f"{note}; --no-clean takes all as it is")
     low, high = lines.getextrema()
     if low > 200 or high < 128 or (extract or not clean) and nothing_in(picture):
         if clean or extract: raise no_drawing(picture)

@@ -290,6 +290,120 @@ def test_specks_and_the_colours_of_a_picture_are_no_paper():
         assert drawn_in(image)[0] == (0, 0, *image.size)
 
 
+# ---- kind 1: what lies on, around and beside the page
+
+def ruled_paper(picture, colour, squared=False, askew=0., step=16):
+    "Lines across the whole sheet, under the ink, and a margin's."
+    x, (w, h) = pixels(picture) / 255, picture.size
+    down, across = np.mgrid[:h, :w]
+    slant = np.tan(np.radians(askew))
+    near = lambda v: np.abs((v + step / 2) % step - step / 2) < 1
+    ruling = near(down + slant * across) | squared & near(across - slant * down) | (np.abs(across - slant * down - 50) < 1)
+    return Image.fromarray(np.uint8(x * np.where(ruling[..., None], colour, 255)))
+
+
+def in_shade(picture, shape):
+    "A sharp shadow: light falls to 60 % beyond an edge, or under a hand."
+    (w, h), (down, across) = picture.size, np.mgrid[:picture.height, :picture.width]
+    away = {"edge": across + down / 2 - w * 0.7, "hand": np.hypot(across - w * 0.6, down - h * 0.5) - w * 0.22}[shape]
+    return Image.fromarray(np.uint8(pixels(picture) * (0.6 + 0.4 / (1 + np.exp(-away)))[..., None]))
+
+
+def on_desk(picture, turn, desk=(200, 178, 140), room=50):
+    "A page on a light desk, with its shadow at two sides."
+    (w, h), full = picture.size, tuple(v + 2 * room for v in picture.size)
+    def placed(what, around, by=0):
+        sheet = Image.new("RGB", full, around)
+        sheet.paste(what, (room + by, room + by))
+        return sheet.rotate(turn, Image.Resampling.BICUBIC, fillcolor=around)
+    page = placed(Image.new("RGB", (w, h), "white"), "black").convert("L")
+    below = placed(Image.new("RGB", (w, h), "grey"), "white", 6).filter(ImageFilter.GaussianBlur(4))
+    grain = np.random.default_rng(0).normal(0, 4, (full[1], 1, 1))
+    wood = Image.fromarray(np.uint8((pixels(below) / 255 * (desk + grain)).clip(0, 255)))
+    return Image.composite(placed(picture, "white"), wood, page), lambda p: placed(p, "white")
+
+
+def beyond_a_gutter(picture, dark, soft, wide=24, strip=50):
+    "A strip of the neighbouring page, with some of its drawing."
+    w, h = picture.size
+    both = on_sheet(picture, (w + wide + strip, h), (wide + strip, 0))
+    both.paste(LINE.crop((180, 0, 230, 240)), (0, 90))
+    away = np.abs(np.arange(both.width) - strip - wide / 2) / (wide / 2)
+    light = np.clip(dark + (1 - dark) * (away - 0.3) / 0.7, dark, 1) if soft else np.where(away <= 1, dark, 1)
+    return Image.fromarray(np.uint8(pixels(both) * light[:, None])), lambda p: on_sheet(p, both.size, (wide + strip, 0))
+
+
+def hard_double_frame(picture):
+    "Text and dirt between two frames, a scratch from one to the other."
+    page, at = twice_framed(picture, 8, 30, 3), (41, 41)
+    pen, (w, h) = ImageDraw.Draw(page), page.size
+    for x in (60, 200, 330): pen.rectangle((x, 8, x + 25, 41), fill="black")
+    for y in (90, 150): pen.rectangle((8, y, 41, y + 14), fill="black")
+    pen.text((120, 12), "page 12 of a book of drawings", fill="black", font_size=14)
+    pen.line((w // 2, h - 42, w // 2 + 8, h), "black", 3)
+    return page, lambda p: on_sheet(p, page.size, at)
+
+
+SHEET = on_sheet(LINE, (440, 420), (110, 90))
+STAYS = lambda p: p
+
+
+@pytest.mark.parametrize("page, placed, said", [
+    (ruled_paper(SHEET, (190,) * 3), STAYS, "ruled"), (ruled_paper(SHEET, (160, 195, 240), True), STAYS, "ruled"),
+    (ruled_paper(SHEET, (175, 205, 240), askew=1.1), STAYS, "ruled"), (ruled_paper(SHEET, (200, 200, 215), True, -0.7), STAYS, "ruled"),
+    (in_shade(SHEET, "edge"), STAYS, ""), (in_shade(SHEET, "hand"), STAYS, ""),
+    (*on_desk(SHEET, 0), "around the page"), (*on_desk(SHEET, 3), "around the page"), (*on_desk(SHEET, -2, (235, 235, 235)), "around the page"),
+    (*beyond_a_gutter(SHEET, .1, False), "beyond a gutter"), (*beyond_a_gutter(SHEET, .6, True), "beyond a gutter"),
+    (*hard_double_frame(SHEET), "around the page")],
+    ids=["ruled", "squared", "ruled askew", "squared askew", "shadow", "hand", "desk", "desk turned", "white desk", "strip", "strip, soft", "double frame"])
+def test_how_a_page_arrives_costs_little(page, placed, said):
+    "Coloured as the clean sheet is, and what was left out is said."
+    right, result = placed(colorize(SHEET, COLOUR)), colorize(page, COLOUR)
+    inside = pixels(placed(Image.new("RGB", SHEET.size)).filter(ImageFilter.MaxFilter(9))).max(2) == 0
+    white = inside & (pixels(placed(SHEET)).min(2) > 250)
+    paint = white & (pixels(right).min(2) < 235)
+    assert apart(result, right)[paint].mean() < 12 and apart(result, right)[white & ~paint].mean() < 3
+    assert bool(said) == bool(result.info["notes"]) and said in str(result.info["notes"])
+    if said: assert "--no-clean" in result.info["notes"][-1]
+
+
+def straight_drawings():
+    "Straight lines that belong to what is drawn."
+    def drawn(*shapes):
+        image = Image.new("L", (400, 400), 255)
+        for kind, *where in shapes: getattr(ImageDraw.Draw(image), kind)(*where)
+        return image
+    box = lambda *v: ("rectangle", v, None, 0, 4)
+    line = lambda *v: ("line", v, 0, 4)
+    yield "phone", drawn(box(110, 20, 290, 380), box(125, 60, 275, 330), box(180, 345, 220, 365))
+    yield "house", drawn(box(90, 190, 310, 360), line(60, 200, 200, 60, 340, 200), box(180, 280, 220, 360), line(0, 360, 400, 360))
+    yield "horizon", drawn(line(0, 250, 400, 245), ("ellipse", (150, 100, 250, 330), None, 0, 4))
+    yield "striped shirt", drawn(("ellipse", (140, 20, 260, 160), None, 0, 4), box(90, 160, 310, 400), *(line(90, y, 310, y) for y in range(185, 400, 25)))
+    yield "window", drawn(box(80, 80, 320, 320), line(80, 200, 320, 200), line(200, 80, 200, 320))
+    yield "black hair", drawn(("ellipse", (-40, 20, 440, 700), 0), ("ellipse", (100, 150, 300, 420), 255, 0, 4))
+    yield "black band", drawn(("rectangle", (0, 0, 400, 90), 0), ("ellipse", (100, 150, 300, 380), 255, 0, 4))
+
+
+def test_what_is_drawn_is_neither_ruling_nor_a_page():
+    from refcolor.framing import page_alone
+    from refcolor.show import to_image
+    for name, image in straight_drawings():
+        result, note = page_alone(image)
+        assert (name, note) == (name, "") and not apart(result, image).any()
+    for name in ("avatars", "openmoji"):                  # emoji have straight lines and frames
+        sketches = open_dataset(name, split="test", size=128, n=16).batch(range(16)).sketch
+        assert not any(page_alone(to_image(s))[1] for s in sketches), name
+
+
+def test_black_areas_stay_black_in_a_shadow():
+    from refcolor.colorize import ink_of
+    dark = figure(("black", "white", "black"), size=480)
+    for page in (dark, in_shade(dark, "edge"), in_shade(dark, "hand")):
+        ink, black = np.asarray(ink_of(page)), pixels(dark).max(2) == 0
+        assert (ink[black] < 20).mean() > .99 and (ink[pixels(dark).min(2) == 255] > 240).mean() > .99
+    assert not apart(ink_of(dark), dark).any()
+
+
 # ---- kind 2: light ink
 
 CHALK = ImageOps.invert(LINE)
