@@ -1117,4 +1117,23 @@ def test_lab_colours_need_no_profile(tmp_path):
 def test_a_picture_of_too_many_pixels_is_named_so(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     LINE.save(tmp_path / "large.png")
-    with pytest.raises(UserError, match="large.png: it has more than 20,000 pixels; make it smaller$"): read_picture(tmp_path / "large.png", "sketch")
+    with pytest.raises(UserError, match="large.png: it has more than 67 million pixels; make it smaller$"): read_picture(tmp_path / "large.png", "sketch")
+
+
+def test_pixels_that_were_changed_on_the_way_are_damage(tmp_path):
+    "Pillow checks no sum of a PNG file's pixels; a byte that changed gives other colours, or an error with another name."
+    rng, file = np.random.default_rng(0), tmp_path / "a.png"
+    COLOUR.save(file)
+    whole, silent = file.read_bytes(), 0
+    at, size = whole.index(b"IDAT") + 4, struct.unpack(">I", whole[whole.index(b"IDAT") - 4:][:4])[0]
+    for k in rng.integers(at, at + size + 4, 40):                           # the sum itself, too
+        torn = bytearray(whole)
+        torn[k] ^= 1 << rng.integers(8)
+        file.write_bytes(torn)
+        with pytest.raises(UserError, match="cannot read .*a.png: it is damaged, its checksum is another; get it again$"): read_picture(file, "sketch")
+        with pytest.raises(UserError, match="its checksum is another"): read_picture(bytes(torn), "sketch")
+        try: silent += np.abs(np.asarray(Image.open(file), int) - np.asarray(COLOUR, int)).max() > 0
+        except Exception: pass
+    assert silent, "where Pillow finds all of it, this has nothing to do"
+    file.write_bytes(whole + b"rest")
+    assert np.array_equal(np.asarray(read_picture(file, "sketch")), np.asarray(COLOUR))
