@@ -315,7 +315,8 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --root pictures", "--root goes with --data"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --data avatars", "--data or --sketches: give one"),
     ("reproduce triplet --data folder --root pictures --results pictures/r", "--results, --runs pictures/r: pictures is only read; write elsewhere"),
-    ("reproduce triplet --data folder --root pictures --runs pictures", "pictures is only read"), ("reproduce weights --data folder", "--data goes with rows"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
+    ("reproduce triplet --data folder --root pictures --runs pictures", "pictures is only read"), ("reproduce weights --data folder", "--data goes with rows"), ("reproduce weights --preset TINY", "--preset goes with rows"), ("reproduce weights --seeds 3", "--seeds goes with rows"),
+    ("reproduce weights --results nbs/results", "--results goes with rows"), ("reproduce triplet --stage 1", "--stage goes with weights"), ("reproduce triplet --show --stage 2", "--stage goes with weights"), ("reproduce weights --rows full", "--rows goes with rows"),
     ("train --data celeba:hat --root pictures --out run", "celeba:hat: behind the colon stands nothing"), ("train --data avatars:hat --out run", "stands nothing"),
     ("train --data avatars: --out run", "avatars:: behind the colon stands nothing"), ("data show openmoji:people,people --out s.png", "openmoji:people,people: people is given twice"),
     ("evaluate --weights {tiny} --data openmoji:,", "behind the colon stands one or more of"), ("data show imagenet:n1,,n2 --root pictures --out s.png", "behind the colon stands class folders"),
@@ -324,6 +325,9 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
     ("reproduce table2 --again --recheck", "--again and --recheck: give one"), ("reproduce weights --again", "--again goes with rows"),
     ("train --data folder --root line.png --out run", "--root line.png is not a folder"), ("data check folder --root text.txt", "--root text.txt is not a folder"),
     ("evaluate --weights {tiny} --sketches line.png --truths pictures", "--sketches line.png is not a folder"),
+    ("evaluate --weights {tiny} --sketches colours --truths pictures --report pictures/r.html", "--report pictures/r.html: pictures is only read"),
+    ("evaluate --weights {tiny} --data folder --root pictures --report pictures/r.html", "pictures is only read"), ("data show folder --root pictures --out pictures/0.png", "pictures is only read"),
+    ("colorize --sketch pictures --reference line.png --out o --layers pictures/lay", "--layers pictures/lay: pictures is only read"),
     ("bench --what warp,speed", "unknown 'speed'"), ("evaluate --weights {tiny} --n 2 --distance frechet", "needs at least 1281 pictures"),
     ("evaluate --weights {tiny} --sketches pictures --truths pictures --n 1 --distance kernel", "needs at least 2 pictures"),
     ("evaluate --weights nowhere", "no generator.safetensors and preset.json in nowhere or nowhere/last; name a run's folder, or leave it out"), ("evaluate --weights text.txt", "text.txt"), ("evaluate --weights {tiny} --sketches pictures --truths nowhere", "no such folder"),
@@ -336,6 +340,28 @@ def test_trying_to_write_leaves_nothing_and_allows_what_can_be(place):
 def test_nothing_is_made_and_nothing_said_before_the_mistake_is_named(words, said, place, capsys):
     words = words.format(long=LONG, tiny=TINY).split()
     assert said in refused(capsys, place, *words, at_once=False)
+
+
+@pytest.mark.parametrize("words, file, later", [
+    ("export --weights nowhere --out {}", "mine.onnx", "no generator"), ("evaluate --weights nowhere --report {}", "mine.html", "no generator"),
+    ("bench --what speed --out {}", "mine.json", "unknown 'speed'"), ("data show folder --root torn --out {}", "mine.png", "none of the 1 pictures"),
+    ("data show folder --root torn --out {}", "gone.png", "none of the 1 pictures")])
+def test_no_command_overwrites_unasked(words, file, later, place, capsys):
+    "What somebody made is refused before any work, and --force goes on to the next mistake."
+    Path("torn").mkdir(), Path("torn/0.png").write_text("no picture")
+    Path("gone.png").symlink_to("nothing"), Path(f"mine{Path(file).suffix}").write_text("mine")
+    words = words.format(file).split()
+    assert f"{file} exists; --force overwrites it" in refused(capsys, place, *words, at_once=False)
+    assert later in refused(capsys, place, *words, "--force", at_once=False) and Path(f"mine{Path(file).suffix}").read_text() == "mine"
+
+
+def test_a_picture_and_a_folder_cannot_have_one_name(place, capsys):
+    line = Image.open("line.png")
+    Path("two/a.png").mkdir(parents=True), line.save("two/a.jpg"), line.save("two/a.png/b.png"), Path("o/0.png").mkdir(parents=True)
+    words = ["colorize", "--reference", "colours/0.png"]
+    assert "--sketch two: a.png would be a picture, and a folder" in refused(capsys, place, *words, "--sketch", "two", "--out", "new", at_once=False)
+    for force in [], ["--force"]:
+        assert "cannot write o/0.png: a folder is called that" in refused(capsys, place, *words, "--sketch", "pictures", "--out", "o", *force, at_once=False)
 
 
 def test_pictures_that_are_none_are_not_called_too_few(place, capsys):

@@ -354,6 +354,16 @@ def test_strict_stops(workers, one_percent, tmp_path, capsys):
     assert code == 2 and "(--strict)" in last and "Traceback" not in err and any(n in last for n in one_percent[1])
 
 
+def test_a_check_names_pictures_that_are_there_twice(tmp_path):
+    "One may be trained on, and the other judged on; what cannot be read is no copy."
+    for name in ("a", "b", "c/a"): noise_picture(tmp_path / f"{name}.png", ord(name[0]), (24, 24))
+    for name in "xy": (tmp_path / f"{name}.png").write_bytes(b"torn")
+    assert check_dataset("folder", tmp_path)["notes"] == []
+    shutil.copy(tmp_path / "a.png", tmp_path / "z.png")
+    (note,) = check_dataset("folder", tmp_path)["notes"]
+    assert f"--root {tmp_path}: 1 picture there twice, such as z.png and a.png: " in note and "held out" in note
+
+
 def test_a_contact_sheet_shows_no_neighbour_twice(tmp_path, capsys):
     "A picture that cannot be read is left out, counted and named, and not replaced as in training."
     root, sheet = tmp_path / "many", tmp_path / "sheet.png"
@@ -364,10 +374,10 @@ def test_a_contact_sheet_shows_no_neighbour_twice(tmp_path, capsys):
     heights = []
     for paths in ([], torn):
         for path in paths: truncate(path)
-        assert main(show) == 0
+        assert main([*show, "--force"]) == 0
         out, err = capsys.readouterr()
         assert json.loads(out) == {"out": str(sheet), "n": 4 - len(paths), "of": len(data)}
-        assert err.splitlines()[-1] == f"wrote {sheet}: {4 - len(paths)} of {len(data)} pictures"
+        assert err.splitlines()[-1] == f"wrote {sheet}: {4 - len(paths)} of {len(data)} pictures to train on; the others are held out"
         heights.append(Image.open(sheet).height)
     assert "2 of 4 pictures or pairs cannot be used" in err and "left out" in err and all(path.name in err for path in torn)
     assert heights[1] < 0.6 * heights[0]

@@ -1120,3 +1120,21 @@ def test_colour_is_seen_by_its_areas():
     small = on_sheet(COLOUR, (2000, 2000), (1500, 100))
     assert all(map(is_line_art, (LINE, pencil, yellow, on_sheet(LINE), with_frame(LINE), read_sketch(BOARD))))
     assert not any(map(is_line_art, (COLOUR, pastel, small, figure((HAIR, SKIN, SHIRT), "black"))))
+
+
+def test_lab_colours_need_no_profile(tmp_path):
+    "The mode says which colours they are."
+    space = ImageCms.createProfile("LAB")
+    for name, picture, read in (("line", LINE, read_sketch), ("colour", COLOUR, read_reference)):
+        lab = ImageCms.profileToProfile(picture, ImageCms.createProfile("sRGB"), space, outputMode="LAB")
+        lab.info.clear()
+        lab.save(tmp_path / f"{name}.tif")
+        assert Image.open(tmp_path / f"{name}.tif").mode == "LAB" and "icc_profile" not in Image.open(tmp_path / f"{name}.tif").info
+        found = read(tmp_path / f"{name}.tif", name)
+        assert np.abs(np.asarray(found.convert("RGB"), int) - np.asarray(picture, int)).max() <= 4
+
+
+def test_a_picture_of_too_many_pixels_is_named_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    LINE.save(tmp_path / "large.png")
+    with pytest.raises(UserError, match="large.png: it has more than 20,000 pixels; make it smaller$"): read_picture(tmp_path / "large.png", "sketch")

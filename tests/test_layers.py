@@ -291,8 +291,12 @@ def test_a_folder_keeps_what_is_there(place):
     (place / "layers/b.ora").write_text("painted over")
     words = ["--sketch", "in", "--reference", "colour.png", "--out", "out", "--layers", "layers"]
     done = run(*words)
-    assert done.code == 0 and (done.result["written"], done.result["kept"]) == (1, 1)
-    assert (place / "layers/b.ora").read_text() == "painted over" and not (place / "out/b.png").exists()
+    assert done.code == 0 and (done.result["written"], done.result["kept"]) == (2, 1)
+    assert (place / "layers/b.ora").read_text() == "painted over" and (place / "out/b.png").exists()
+    (place / "layers/a.ora").unlink(), (place / "out/a.png").write_text("mine")       # layers for what is there
+    done = run(*words)
+    assert done.code == 0 and (done.result["written"], done.result["kept"]) == (0, 3), done
+    assert (place / "out/a.png").read_text() == "mine" and zipfile.is_zipfile("layers/a.ora") and (place / "layers/b.ora").read_text() == "painted over"
     assert run(*words, "--force").code == 0 and zipfile.is_zipfile("layers/b.ora")
 
 

@@ -587,7 +587,7 @@ def test_what_is_judged_on_is_read_before_anything_is_trained(tmp_path, capsys):
     assert len(found["test"]) == len(test) - 1 and f"1 of {len(test)} pictures or pairs cannot be used: cannot read {torn[1]}" in capsys.readouterr().err
     assert [s.prefix for s in rows.judged_sources(found["test"], 128)] == ["", "self_"]
     for path in torn[1:]: path.write_bytes(b"torn")
-    with pytest.raises(UserError, match="cross pairs need at least 2 pictures, got 1; nothing was run"): rows.open_study(study, [("full", 0)])
+    with pytest.raises(UserError, match="cross pairs need at least 2 pictures, got 1; add more; nothing was run"): rows.open_study(study, [("full", 0)])
 
 
 def test_show_of_nothing_says_not_run_and_creates_nothing(tmp_path, no_training, capsys):
@@ -649,6 +649,20 @@ def test_a_row_that_another_process_is_at_is_left_to_it(tmp_path, monkeypatch):
     finally: other.communicate("")
     with pytest.raises(UserError): run_rows(study, ["full"], 1, "x", tell=said.append)
     assert [name for name, _ in tried] == ["full", "no_tr", "full"]             # the lock goes with its process
+
+
+def test_rows_of_another_run_name_the_option_that_reproduce_has(tmp_path, monkeypatch):
+    class Other:
+        callbacks = []
+        def fit(self, resume): raise error
+    monkeypatch.setattr(runs, "row_learner", lambda *args, **more: Other())
+    monkeypatch.setattr(runs, "speed_up", lambda learner, compile: learner)
+    monkeypatch.setattr(runs, "record_of", lambda data: {})
+    monkeypatch.setattr(runs, "ValidationCurve", lambda *args: None)
+    study = study_in(tmp_path, data="folder")
+    for error, said in ((UserError("--resume: x was begun with seed 0, now 1; use another --out; or delete it"), "^x was begun with seed 0, now 1; use another --runs; or delete it$"),
+                        (train.Diverged("a loss is nan"), "^a loss is nan$")):
+        with pytest.raises(type(error), match=said): runs.train_row(study, "full", 0, {"train": [], "valid": []}, tmp_path / "out")
 
 
 # Methods without training

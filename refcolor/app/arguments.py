@@ -63,7 +63,9 @@ class Parser(argparse.ArgumentParser):
                 known = self.commands.choices
                 if word not in known: self.error(f"unknown command {word!r}{meant(word, known)}")
                 break
-        return super().parse_known_args(args, namespace)
+        namespace, rest = super().parse_known_args(args, namespace)
+        namespace.given = given | getattr(namespace, "given", set())        # also by its command
+        return namespace, rest
 
     def _hint(self, flag):
         below = self.commands.choices.values() if self.commands else ()

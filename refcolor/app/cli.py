@@ -136,6 +136,7 @@ def make_parser() -> Parser:
     add = command("app.export:run_export", "Write weights as an ONNX file, and compare it with "
                   "PyTorch.", "--weights")
     add("--out", to_write(".onnx"), ".onnx file to write", required=True)
+    add("--force", bool, "overwrite")
 
     add = command("app.report:run_evaluate", "Measure weights part by part, straight and "
                   "posed, and as a crowd; nothing is changed.", "--weights", "--root")
@@ -151,6 +152,7 @@ def make_parser() -> Parser:
         default="auto", choices=["auto", "frechet", "kernel", "none"])
     add("--flat", bool, "judge the flats of the outputs, too")
     add("--report", to_write(".html", ".htm"), "HTML file to write")
+    add("--force", bool, "overwrite it")
     add("--skip-bad", bool, "leave out unreadable pictures")
 
     add = command("app.page:run_app", "Serve a page on this machine: colour a drawing, and see "
@@ -166,6 +168,7 @@ def make_parser() -> Parser:
     add("--threads", whole(1, FEW), "of the processor", default=1)
     add("--repeats", whole(1, MANY), "of each case; the median counts", default=3)
     add("--out", to_write(".json"), "result file to write, JSON")
+    add("--force", bool, "overwrite")
 
     add = command("study.ship:run_reproduce", "Train and judge the rows of an experiment, or go on "
                   "with them; or train the shipped weights.",
@@ -199,6 +202,7 @@ def make_parser() -> Parser:
                   "them: image, sketch, target, reference.", "--root", among=actions)
     add("name", **which)
     add("--out", to_write(*SHEETS), "picture to write; NAME.png if not given")
+    add("--force", bool, "overwrite")
     add("--n", whole(1, 256), "images to show", default=8)
     add = command("app.commands:run_fetch", "Download and unpack a data set, or say how to get it.",
                   among=actions)

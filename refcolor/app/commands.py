@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['QUALITY', 'demo_pictures', 'loss_curves', 'is_folder', 'is_demo', 'peak_memory', 'run_demo', 'Tell', 'preset_of',
-           'run_train', 'learner_of', 'keeps_a_picture', 'save_picture', 'layers_at', 'check_targets', 'hints_of',
-           'is_flat', 'save_flats', 'said_palette', 'run_colorize', 'jobs', 'run_list', 'run_fetch', 'run_check',
-           'run_show']
+           'run_train', 'learner_of', 'keeps_a_picture', 'save_picture', 'layers_at', 'files_at', 'check_targets',
+           'hints_of', 'is_flat', 'save_flats', 'said_palette', 'run_colorize', 'jobs', 'run_list', 'run_fetch',
+           'run_check', 'run_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
 import io
@@ -38,7 +38,7 @@ from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_data
 from ..data.decode import (drawn_in, notes_of, read_picture, read_reference,
                                   read_sketch)
 from ..data.pairs import PARTS, CrossReference, Posed, Subset, partners, readable
-from ..data.pictures import check_apart, named_pictures, suffixes
+from ..data.pictures import check_apart, check_free, named_pictures, suffixes
 from ..engine.callbacks import Callback, TensorBoard
 from ..engine.checkpoints import begun_with, checkpoints, resumes_from
 from ..engine.devices import check_precision, precision_for, speed_up
@@ -269,8 +269,13 @@ def layers_at(args, target: Path) -> Path | None:   # picture to write
     return args.layers / target.relative_to(args.out).with_suffix(".ora")
 
 
-def check_targets(args, targets: list) -> list:   # pictures to write
-    "Those of `targets` that exist and are kept; raises `UserError` if one cannot be written."
+def files_at(args, target: Path) -> list:   # picture to write
+    "The files that are written for it: the picture, and its layers if they are asked for."
+    return [file for file in (target, layers_at(args, target)) if file]
+
+
+def check_targets(args, targets: list) -> set:   # pictures to write
+    "The files that exist and are kept; raises `UserError` if one cannot be written."
     out, folder = args.out, os.path.isdir(args.sketch)
     for option, place in (("--out", out), ("--layers", args.layers)):
         if not place: continue
@@ -287,12 +292,13 @@ def check_targets(args, targets: list) -> list:   # pictures to write
     if args.transparent and not keeps_a_picture(targets[0].suffix, "RGBA"):
         raise UserError(f"--out {out}: {targets[0].suffix} has no transparency; give it the suffix "
                         "of an image format that has, such as .png")
-    if args.force: return []
-    # a link to nothing is there, too
-    files = {t: [f for f in (t, layers_at(args, t)) if f and os.path.lexists(f)] for t in targets}
-    kept = [target for target, there in files.items() if there]
-    if kept and not folder: raise UserError(f"{files[kept[0]][0]} exists; --force overwrites it")
-    return kept
+    files = [file for target in targets for file in files_at(args, target)]
+    for file in files:
+        if os.path.isdir(file): raise UserError(f"cannot write {file}: a folder is called that; "
+                                                "rename it, or take another --out")
+        if not folder: check_free(file, args.force)
+    if args.force: return set()
+    return {file for file in files if os.path.lexists(file)}      # a link to nothing, too
 
 
 def hints_of(
@@ -333,13 +339,15 @@ def save_flats(
     args, sketch_path: Path, references: list, target: Path,
     how: dict,           # other arguments of `flat_colours`
     facts: dict,         # of the pictures so far: colour -> what is known of it; grows
+    kept: set,           # files that exist, and stay as they are
 ) -> Image.Image:
     "Write a picture in flat colours, and its layers where they are asked for."
     flats = flat_colours(sketch_path, references, **how)
     result = flats.alone() if args.transparent else flats.picture()
     result.info["notes"] = flats.notes
-    save_picture(result, target)
-    if place := layers_at(args, target):
+    if target not in kept: save_picture(result, target)
+    place = layers_at(args, target)
+    if place and place not in kept:
         drawn, paper = flats.lines.convert("RGB"), None
         if not args.extract:
             drawn = (read_sketch if args.clean else read_picture)(sketch_path, "sketch")
@@ -372,9 +380,11 @@ def run_colorize(args) -> dict:
         return picture
     with said_at_the_end():
         todo = jobs(args.sketch, args.reference, args.out, left_out)
+        if args.layers: check_apart(args.layers, [args.sketch, *args.reference], "--layers")
         kept = check_targets(args, [target for *_, target in todo])
         if args.hint and folder: raise UserError("--hint: give it with one sketch, not a folder")
-        weights, left = args.weights or default_weights(), [j for j in todo if j[2] not in kept]
+        weights = args.weights or default_weights()
+        left = [job for job in todo if not kept.issuperset(files_at(args, job[2]))]
         if folder and not os.path.isdir(args.reference[0]):
             shared = [read(path) for path in args.reference]
             if flat and not palette:           # one for all frames
@@ -389,7 +399,8 @@ def run_colorize(args) -> dict:
                 if generator is None: generator = load_generator(weights)
                 how = dict(weights=generator, palette=palette, hints=hints, clean=args.clean,
                            extract=args.extract)
-                if flat: result = save_flats(args, sketch_path, references, target, how, facts)
+                if flat:
+                    result = save_flats(args, sketch_path, references, target, how, facts, kept)
                 else: save_picture(result := colorize(sketch_path, references, **how), target)
                 notes.extend(result.info["notes"])
         except UserError as e:
@@ -403,12 +414,14 @@ def run_colorize(args) -> dict:
     if not folder:
         say(f"wrote {args.out} ({result.width}×{result.height}), weights: {which}")
         return said | {"size": list(result.size)}
-    written = len(left) - len(failed)
-    and_kept = f", kept {len(kept)} that exist (--force overwrites)" if kept else ""
-    say(f"wrote {counted(written, 'picture')} into {args.out}{and_kept}, "
-        f"weights: {which}")
+    new = [[file not in kept for file in files_at(args, target)]
+           for path, _, target in left if str(path) not in failed]
+    written, layers = (sum(files[k] for files in new) for k in (0, -1))
+    and_more = f" and {counted(layers, '.ora file')} into {args.layers}" if args.layers else ""
+    if kept: and_more += f", kept {counted(len(kept), 'file')} from before (--force overwrites)"
+    say(f"wrote {counted(written, 'picture')} into {args.out}{and_more}, weights: {which}")
     said |= {"written": written, "kept": len(kept), "failed": failed, "left_out": left_out}
-    if failed: raise UserError(f"{len(failed)} of {len(left)} sketches could not be coloured", said)
+    if failed: raise UserError(f"{len(failed)} of {len(todo)} sketches could not be coloured", said)
     return said
 
 # %% ../../nbs/app/commands.ipynb #8b45f27a
@@ -431,8 +444,12 @@ def jobs(
     todo = [(sketch / path, r, out / Path(path).with_suffix(".png"))
             for path, r in zip(named.values(), found)]
     read = {os.path.realpath(path): path for s, r, _ in todo for path in (s, *r)}
-    for *_, target in todo:
+    targets = {target for *_, target in todo}
+    for target in targets:
         if path := read.get(os.path.realpath(target)): check_apart(target, [path])
+        if above := targets.intersection(target.parents):
+            raise UserError(f"--sketch {sketch}: {min(above).relative_to(out)} would be a picture, "
+                            "and a folder of pictures; rename one of them")
     return todo
 
 # %% ../../nbs/app/commands.ipynb #cc56d5ee
@@ -468,8 +485,9 @@ def run_show(args) -> dict:
         dataset = open_dataset(args.name, args.root, "train", 128, args.n, strict=True)
         config, n = PRESETS["PAPER"].data, min(args.n, len(dataset))
         index = [i * len(dataset) // n for i in range(n)]
+        if dataset.name not in GENERATED: check_apart(out, [dataset.source.root])
+        check_free(out, args.force)
         if dataset.name not in GENERATED:
-            check_apart(out, [dataset.source.root])
             index = [index[k] for k in readable(Subset(dataset, index), n, skip_bad=True)]
         image, sketch, _ = dataset.batch(index)
     noise = uniform(0, 0, index, noise_size(config))
@@ -477,5 +495,6 @@ def run_show(args) -> dict:
     sheet = image_rows(zip(image, triple.sketch, triple.target, triple.reference))
     figure = titled_sheet(sheet, ("image", "sketch", "target", "reference"))
     write_atomically(out, partial(save_figure, figure, dpi=100))
-    say(f"wrote {out}: {len(index)} of {counted(len(dataset), 'picture')}")
+    rest = "" if dataset.name in GENERATED else " to train on; the others are held out"
+    say(f"wrote {out}: {len(index)} of {counted(len(dataset), 'picture')}{rest}")
     return {"out": str(out), "n": len(index), "of": len(dataset)}

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..colorize import default_weights
 from ..core import needs, say, write_atomically
+from ..data.pictures import check_free
 from ..encoder import gather_levels
 from ..generator import Generator, load_generator
 
@@ -82,6 +83,7 @@ def onnx_difference(generator: Generator, path: Path) -> float:   # in [-1, 1]: 
 # %% ../../nbs/app/export.ipynb #c493caa8
 def run_export(args) -> dict:
     "Write weights as an ONNX file, and compare it with PyTorch."
+    check_free(args.out, args.force)
     weights = args.weights or default_weights()
     generator = load_generator(weights)
     write_atomically(args.out, partial(export_onnx, generator))

@@ -19,7 +19,7 @@ from ..core import (UserError, best_device, counted, needs, processes, said_at_t
                            write_atomically)
 from ..data.datasets import data_note
 from ..data.pairs import open_sources
-from ..data.pictures import check_apart
+from ..data.pictures import check_apart, check_free
 from ..evaluate import BASELINES, Evaluation, check_crowd, compare, measure_all
 from ..fid import feature_extractor
 from ..flats import flat_pictures
@@ -189,7 +189,9 @@ def run_evaluate(args) -> dict:
     "Measure weights part by part, straight and posed, and as a crowd; nothing is changed."
     weights = Path(args.weights or default_weights())
     given = [weights] + ([args.against] if args.against else [])
-    if args.report: check_apart(args.report, given, "--report")
+    folders = [args.root, args.sketches, args.references, args.truths]
+    if args.report: check_apart(args.report, filter(None, given + folders), "--report")
+    check_free(args.report, args.force)
     if args.data and args.sketches: raise UserError("--data or --sketches: give one of them")
     data = args.data or "avatars"
     state = processes()
@@ -223,7 +225,8 @@ def run_evaluate(args) -> dict:
         result |= {"against": str(args.against), "comparison": comparison,
                    "second_look": second_look(comparison)}
     if rank: return result
-    say(counted(ours.result["n"], "pair"), *metrics_table(ours.result).splitlines())
+    fewer = f", not {args.n}: there are no more" if n < args.n else ""
+    say(counted(n, "pair") + fewer, *metrics_table(ours.result).splitlines())
     if comparison: say("", f"{weights} (ours) against {args.against} (theirs), pair by pair:",
                        *aligned(comparison_rows(comparison)).splitlines())
     if result.get("second_look"): say(result["second_look"])

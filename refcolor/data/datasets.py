@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import UserError, check_type, counted, needs, say
+from ..core import UserError, check_type, counted, needs, say, shown
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .emoji import EMOJI_KINDS
 from .decode import read_picture, read_sketch
@@ -431,13 +431,25 @@ def _unreadable(source: Source) -> dict:   # path -> what is wrong
         for f, read in files.items():
             try: read(source.root / f)
             except UserError as e:
-                return str(f), str(e).rpartition(f"{f}: ")[2].partition(";")[0]
+                return str(f), str(e).rpartition(shown(f"{f}: "))[2].partition(";")[0]
     n = len(source.paths)
     # threads restore each other's filters in any order; this restores them at the end
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         looks = (found for k in range(0, n, 4096)              # the pool would queue a million
                  for found in pool.map(look, range(n)[k:k + 4096]))
         return dict(found for found in progress(looks, "reading", n) if found)
+
+
+def _copies(source, bad: dict) -> list:   # paths that cannot be read -> notes, one or none
+    "Look for files that are the same to the byte: one may be trained on, the other held out."
+    first, copies = {}, []
+    for path in source.paths:
+        if path in bad: continue
+        with open(source.root / path, "rb") as f: digest = hashlib.file_digest(f, "sha256").digest()
+        if first.setdefault(digest, path) != path: copies.append((path, first[digest]))
+    return copies and [f"--root {source.root}: {counted(len(copies), 'picture')} there twice, such "
+                       "as {} and {}: one may be trained on and the other held out; remove "
+                       "one".format(*copies[0])]
 
 # %% ../../nbs/data/datasets.ipynb #7d433a4a
 def check_dataset(name: str, root: Path | None = None) -> dict:   # `name`: as of `open_dataset`
@@ -456,6 +468,7 @@ def check_dataset(name: str, root: Path | None = None) -> dict:   # `name`: as o
         parts[part or "all"] = dict(found=found, published=d.published.get(part))
         missing, notes = missing + source.missing, notes + source.notes
         bad |= _unreadable(source)
+        if name == "folder": notes = notes + _copies(source, bad)
     if not any(p["found"] for p in parts.values()):
         raise failures[0] if failures else no_pictures("--root", root, notes)
     missing += [str(e) for e in failures]

@@ -63,6 +63,8 @@ def _eight_bits(image: Image.Image, bits: int | None = None) -> Image.Image:   #
 
 def _in_srgb(image: Image.Image, profile: bytes | None, gamma: float | None) -> Image.Image:
     "As a colour-managed viewer shows it, mode RGB."
+    if image.mode == "LAB" and not profile:        # the mode says which colours they are
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     if not profile:
         bend = 1 / (2.2 * (gamma or 1 / 2.2))          # a PNG file's number: 1 is linear light
         if abs(bend - 1) < 0.05 or not 0.1 < bend < 10: return image.convert("RGB")
@@ -266,6 +268,8 @@ def _damage(e: Exception, data: bytes) -> str:   # the file's, as far as it was 
     short = data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little")     # WebP
     if short or re.search("truncated|unexpected end|EOF", said, re.I):
         return "it ends too early, as after a broken download or copy; get it again"
+    if isinstance(e, Image.DecompressionBombError):
+        return f"it has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller"
     if isinstance(e, UnidentifiedImageError):
         said = "HEIC is not read here" if data[4:8] == b"ftyp" else "not an image, or damaged"
     return f"{said}; give a PNG, JPEG or WebP file"

@@ -61,7 +61,8 @@ class CrossReference:
         self.dataset, self.n, self.labels = dataset, n, _labels(dataset)
         self.known = getattr(dataset, "name", "") in STYLES
         rng, size = np.random.default_rng(seed), len(dataset)
-        if size < 2: raise UserError(f"evaluate: cross pairs need at least 2 pictures, got {size}")
+        if size < 2: raise UserError(f"evaluate: cross pairs need at least 2 pictures, got {size}; "
+                                     "add more")
         self.a = np.concatenate([rng.permutation(size) for _ in range(-(-n // size))])[:n]
         self.b = (self.a + rng.integers(1, size, n)) % size                # never itself
 

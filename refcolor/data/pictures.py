@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_PICTURES', 'Samples', 'cache_folder', 'suffixes', 'check_folder', 'some_of', 'list_pictures', 'no_pictures',
-           'natural', 'named_pictures', 'check_apart', 'Listing', 'Source', 'letterbox', 'check_ink', 'spread',
-           'check_roles', 'read_square', 'PixelCache', 'crop_and_flip', 'PictureReader']
+           'natural', 'named_pictures', 'check_apart', 'check_free', 'Listing', 'Source', 'letterbox', 'check_ink',
+           'spread', 'check_roles', 'read_square', 'PixelCache', 'crop_and_flip', 'PictureReader']
 
 # %% ../../nbs/data/pictures.ipynb #34a064c5
 import hashlib
@@ -181,6 +181,15 @@ def check_apart(
         real = Path(os.path.realpath(path))
         if real in (place, *place.parents):
             raise UserError(f"{option} {out}: {path} is only read; write elsewhere")
+
+
+def check_free(
+    file: Path | None,    # to be written
+    force: bool,          # it may be overwritten
+):
+    "Raise `UserError` if something is already where a file is to be written."
+    if file and not force and os.path.lexists(file):     # a link to nothing is there, too
+        raise UserError(f"{file} exists; --force overwrites it")
 
 
 class Listing:

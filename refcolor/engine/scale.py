@@ -32,6 +32,7 @@ from ..colorize import colorize
 from ..core import (MODULES, PRESETS, Preset, UserError, best_device, check_device,
                            device_name, needs, save_result, say, uniform)
 from ..data.datasets import open_dataset
+from ..data.pictures import check_free
 from ..encoder import gather_levels
 from .devices import speed_up
 from .features import VGG19Features
@@ -413,6 +414,7 @@ def bench_table(result: dict) -> str:
 # %% ../../nbs/engine/scale.ipynb #cc56d5ee
 def run_bench(args) -> dict:
     "Measure what a training step, inference, warp, sketch, attention and Fréchet distance cost."
+    check_free(args.out, args.force)
     keep_freed_memory()
     preset, start = PRESETS[args.preset], time.perf_counter()
     what = args.what or [*GROUPS, "choices"]

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core import (ModelConfig, code_digest, needs, preset_from_dict, processor,
-                           save_result, write_atomically)
+from ..core import (ModelConfig, UserError, code_digest, needs, preset_from_dict,
+                           processor, save_result, write_atomically)
 from ..data.characters import STYLES
 from ..data.datasets import record_of
 from ..data.pairs import CrossReference
@@ -67,7 +67,12 @@ def train_row(
                           save_every=max(1, min(100, steps // 4)))
     curve = ValidationCurve(valid, max(1, steps // 8), min(64, len(valid)))
     learner.callbacks.insert(0, curve)                                # before the checkpoint
-    return speed_up(learner, compile=False).fit(resume=out.exists())    # minutes, of a short run
+    learner = speed_up(learner, compile=False)                          # minutes, of a short run
+    try: return learner.fit(resume=out.exists())
+    except UserError as e:
+        if not str(e).startswith("--resume: "): raise
+        said = str(e).removeprefix("--resume: ").replace("another --out", "another --runs")
+        raise UserError(said) from None
 
 # %% ../../nbs/study/runs.ipynb #4f76cd7f
 PROBE_STEPS, PROBE_PAIRS = 20, 8
@@ -197,8 +202,8 @@ def run_rows(
     about = f", about {np.mean(cost):.0f} minutes each" if cost and todo and not study.on else ""
     tell(f"{len(pairs)} runs: {len(pairs) - len(todo)} have a result, {len(todo)} to do{about}")
     if stale and not again:
-        tell(f"{len(stale)} are of other code, preset or --root; --recheck tells whether that "
-             "makes a difference, --again runs them anew")
+        tell(f"{len(stale)} are of other code, preset, --steps or --root; --recheck tells whether "
+             "that makes a difference, --again runs them anew")
     if study.on and (lost := [p for p in todo if not study.is_kept(*p) or not study.own.load(*p)]):
         todo = [p for p in todo if p not in lost]
         tell(f"{len(lost)} are not trained on {study.data}, or their weights are not in "

@@ -305,10 +305,11 @@ def run_reproduce(args) -> dict:
         if why := cannot_write(folder, folder=True): raise UserError(f"{folder} {why}")
         if args.root: check_apart(folder, [args.root], "--results, --runs")    # strips are pictures
     if args.experiment == "weights":
-        for option in ("data", "root", "rows", "features", "again"):
-            if getattr(args, option): raise UserError(f"--{option} goes with rows, not with weights")
+        for option in ("preset", "data", "root", "rows", "seeds", "features", "results", "again"):
+            if f"--{option}" in args.given:
+                raise UserError(f"--{option} goes with rows, not with weights")
         return run_weights(args)
-    if args.stage > 1: raise UserError("--stage goes with weights, not with rows")
+    if "--stage" in args.given: raise UserError("--stage goes with weights, not with rows")
     names, seeds = args.rows or EXPERIMENTS[args.experiment], range(args.seeds)
     if unknown := set(names) - set(ROWS):
         raise UserError(f"--rows: unknown {', '.join(sorted(unknown))}; use some of "
