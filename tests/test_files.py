@@ -365,6 +365,26 @@ def test_how_a_page_arrives_costs_little(page, placed, said):
     assert apart(result, right)[paint].mean() < 12 and apart(result, right)[white & ~paint].mean() < 3
     assert bool(said) == bool(result.info["notes"]) and said in str(result.info["notes"])
     if said: assert "--no-clean" in result.info["notes"][-1]
+    assert len(result.info["notes"]) == bool(said)
+
+
+def test_floor_walls_and_frames_are_seen_without_and_stay():
+    "The ink beyond straight lines stays in the result; the figure is coloured as without them."
+    plain = on_sheet(LINE, (400, 400), (80, 90))
+    room, phone = plain.copy(), on_sheet(LINE, (400, 680), (80, 210))
+    pen = ImageDraw.Draw(room)
+    for line in ((0, 365, 399, 365), (30, 0, 30, 365), (370, 0, 370, 365)): pen.line(line, "black", 3)
+    pen.ellipse((180, 372, 220, 392), None, "black", 3)
+    pen = ImageDraw.Draw(phone)
+    pen.rounded_rectangle((24, 16, 376, 664), 36, None, "black", 5)
+    pen.rectangle((40, 72, 360, 592), None, "black", 3)
+    pen.ellipse((184, 604, 216, 636), None, "black", 3)
+    right = crop_of(colorize(plain, COLOUR), (80, 90))
+    for drawn, at in ((room, (80, 90)), (phone, (80, 210))):
+        result = colorize(drawn, COLOUR)
+        assert apart(crop_of(result, at), right).mean() < 3
+        assert (pixels(result)[pixels(drawn).max(2) == 0] < 60).all()          # no line is erased
+        assert ["stays without colour" in note for note in result.info["notes"]] == [True]
 
 
 def straight_drawings():
