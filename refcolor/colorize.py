@@ -113,8 +113,11 @@ def lines_in(
     "What `lines_of` finds in a picture."
     lines = extract_lines(picture) if extract else ink_of(picture, clean)
     if clean and not extract:
-        lines, note = page_alone(lines)
+        lines, note = page_alone(lines, picture)
         if note: add_note(picture, f"{note}; --no-clean takes all as it is")
+        if note and (areas := areas_note(picture)) and not areas_note(lines.convert("RGB")):
+            subject, notes = picture.info["refcolor"]          # they lay around the page
+            picture.info["refcolor"] = subject, [n for n in notes if areas not in n]
     low, high = lines.getextrema()
     if low > 200 or high < 128 or (extract or not clean) and nothing_in(picture):
         if clean or extract: raise no_drawing(picture)
@@ -135,7 +138,7 @@ def lines_in(
     if note := strip_note(picture): add_note(picture, note)
     elif several_figures(lines):
         add_note(picture, "several figures; colour each by itself, with its own reference")
-    lines.info = picture.info
+    lines.info = {**picture.info, **lines.info}
     return lines
 
 

