@@ -186,6 +186,7 @@ def recolour(
     parts: Tensor,    # labels, uint8 (b, h, w): 0 background, 1 ink or a fixed colour, 2 … parts
     palette: Tensor,  # a colour for each label (b, labels, 3) in [-1, 1]
     lined: Tensor | None = None,   # False: without the lines between parts, bool (b,); None: all
+    borders: Tensor | None = None, # whose lines the image does not show yet, bool (b,); None: none
 ) -> Tensor:          # (b, 3, h, w) in [-1, 1]
     "The picture in another palette: the colour of a part × ink; what is no part stays."
     # an anti-aliased line is mixed with the old colour: it takes the part beside it
@@ -194,11 +195,12 @@ def recolour(
     label = torch.where((parts == 1) & (sketch[:, 0] < 0.9), beside, parts).long()
     colour = palette.to(image).gather(1, label.flatten(1)[..., None].expand(-1, -1, 3))
     colour = colour.mT.reshape(image.shape)
-    ink = sketch
-    if lined is not None:
-        ink = torch.where(lined[:, None, None, None] | (parts < 2)[:, None], sketch, 1.)
-    mixed = (colour + 1) * (ink + 1) / 2 - 1
-    return torch.where((label >= 2)[:, None], mixed, image)
+    lines = sketch if lined is None else sketch.where(lined[:, None, None, None], 1.)
+    def inked(x, ink): return (x + 1) * (ink + 1) / 2 - 1
+    coloured = inked(colour, torch.where((parts < 2)[:, None], sketch, lines))
+    if borders is not None:      # half of such a line lies outside of the figure
+        image = torch.where(borders[:, None, None, None], inked(image, lines), image)
+    return torch.where((label >= 2)[:, None], coloured, image)
 
 
 def recolour_regions(
@@ -298,9 +300,12 @@ def make_triple(
     partners = torch.as_tensor(dataset.partners(index, which[:, 0]))
     cross = ((which[:, 1] + 1) / 2 < config.cross) & (partners != index)
     other = dataset.batch(torch.where(cross, partners, index))
-    palette = dataset.palettes(index, colours)
-    target = recolour(samples.image, samples.sketch, samples.parts, palette)
+    palette, whole, borders = dataset.palettes(index, colours)
     # artists draw with lines and without; a drawing that is coloured has them
-    reference = recolour(other.image, other.sketch, other.parts, palette, which[:, 2] < 0)
-    return posed_reference(samples.sketch, target, reference, config, noise, other, samples.parts,
-                           cross)
+    target, reference = (recolour(x.image, x.sketch, x.parts, palette, lined, borders)
+                         for x, lined in ((samples, None), (other, which[:, 2] < 0)))
+    # hair in the shade is hair
+    parts, there = (whole.gather(1, x.parts.flatten(1).long()).view_as(x.parts)
+                    for x in (samples, other))
+    return posed_reference(samples.sketch, target, reference, config, noise,
+                           other._replace(parts=there), parts, cross)

@@ -20,6 +20,7 @@ from refcolor.app import commands
 from refcolor.app.cli import main, make_parser
 from refcolor.augment import Triple
 from refcolor.core import FEATURE_LAMBDAS, DataConfig, ModelConfig, Preset, TrainConfig, UserError
+from refcolor.data.characters import Palettes, true_answers
 from refcolor.data.datasets import open_dataset
 from refcolor.data.pictures import Samples
 from refcolor.engine.callbacks import Callback
@@ -186,7 +187,9 @@ class Positions:
     def mark(self, i): return i / 10 - 0.8
     def lines(self, image): return (0.4 * image[:, :1] + 0.3 * image[:, 1:2] + 0.2 * image[:, 2:]) - 0.05
     def partners(self, index, noise): return (np.asarray(index) + 1 + ((noise.numpy() + 1) / 2 * 15).astype(int)) % 16
-    def palettes(self, index, noise): return noise.view(len(noise), -1, 3)      # the parts here are ink, which keeps its colour
+    def palettes(self, index, noise):      # the parts here are ink, which keeps its colour
+        colours = noise.view(len(noise), -1, 3)
+        return Palettes(colours, torch.arange(colours.shape[1]).byte().expand(len(noise), -1), torch.zeros(len(noise), dtype=torch.bool))
 
 
 class Page:
@@ -315,9 +318,9 @@ def test_no_number_serves_two_purposes(monkeypatch):
     def note_poses(sketch, target, reference, config, noise, *rest):
         given.append(noise)
         return plain(sketch, target, reference, config, noise, *rest)
-    def note_lines(image, sketch, parts, palette, lined=None):
+    def note_lines(image, sketch, parts, palette, lined=None, borders=None):
         choices.append(lined)
-        return paint(image, sketch, parts, palette, lined)
+        return paint(image, sketch, parts, palette, lined, borders)
     monkeypatch.setattr(augment, "posed_reference", note_poses)
     monkeypatch.setattr(augment, "recolour", note_lines)
     rows, chosen = [], []
@@ -337,15 +340,50 @@ def test_no_number_serves_two_purposes(monkeypatch):
 
 def test_references_come_with_lines_and_without_and_truths_with_them(people, monkeypatch):
     painted, plain = [], augment.recolour
-    def note(image, sketch, parts, palette, lined=None):
+    def note(image, sketch, parts, palette, lined=None, borders=None):
         painted.append(lined)
-        return plain(image, sketch, parts, palette, lined)
+        return plain(image, sketch, parts, palette, lined, borders)
     monkeypatch.setattr(augment, "recolour", note)
     crossed = []
     for step in range(12): crossed += (make_triple(people, range(16), step, 0, POSED.data).parts > 1).flatten(1).any(1).tolist()
     lined = torch.cat(painted[1::2])
     assert painted[::2] == [None] * 12 and 0.4 < lined.float().mean() < 0.6
     assert len({tuple(x.tolist()) for x in painted[1::2]}) == 12 and abs(np.corrcoef(lined, crossed)[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("name", ["personas", "avatars"])
+def test_a_target_is_what_the_truth_is(name):
+    "Recoloured by its part map, a drawing is the true answer; of an artist without lines, ours lie over figure and paper alike."
+    data = open_dataset(name, split="test", size=48, n=8)
+    index = list(range(8))
+    samples, noise = data.batch(index), torch.rand(8, 60, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    colours, whole, borders = data.palettes(index, noise)
+    # the set's own colours, so that DiceBear can be asked for the answer
+    for i in index:
+        for label in samples.parts[i].unique().tolist():
+            at = samples.image[i][:, samples.parts[i] == label]
+            colours[i, label] = at.median(1).values if label > 1 else 0
+    target, answer = augment.recolour(samples.image, samples.sketch, samples.parts, colours, borders=borders), true_answers(data, index, index)
+    line = (samples.sketch < 0.9) & (samples.parts == 0)[:, None]        # … on the paper
+    assert borders.tolist() == [name == "personas"] * 8 and line.sum() > (500 if borders[0] else 0)
+    assert (target - answer).abs().mean() < 0.03
+    if borders[0]: assert (target - answer).abs().mean(1)[line[:, 0]].mean() < 0.01
+    bare = augment.recolour(samples.image, samples.sketch, samples.parts, colours, torch.zeros(8, dtype=torch.bool), borders)
+    same = torch.equal(bare.movedim(1, -1)[samples.parts == 0], samples.image.movedim(1, -1)[samples.parts == 0])
+    assert same, "without lines, the paper of a reference has none"
+
+
+def test_of_an_artist_without_lines_targets_have_ours_and_part_loss_knows_no_shades():
+    "The maps that training compares know parts, not their shades; colours know both."
+    data, shades = open_dataset("personas", split="train", size=48, n=16), 0
+    for step in range(3):
+        triple = make_triple(data, range(16), step, 0, change(POSED, data_cross=1.).data)
+        shades += (data.whole.numpy()[data.parts] != data.parts).sum()
+        assert triple.target.amax(1)[triple.sketch[:, 0] < -0.9].max() < -0.5, "a line that the target lacks"
+        for maps in (triple.parts, triple.reference_parts):
+            assert maps.dtype == torch.uint8 and set(maps.unique().tolist()) <= {0, 1, *data.part_labels.values()}
+            assert {2, 3, 4} <= set(maps.unique().tolist())
+    assert shades > 100
 
 
 def test_only_cross_samples_feel_part_loss_and_only_the_others_eq6(people):
@@ -365,12 +403,15 @@ def test_only_cross_samples_feel_part_loss_and_only_the_others_eq6(people):
 def test_in_a_mixture_each_drawing_keeps_to_its_own_set():
     "Its pictures and parts, a partner of the same set, a palette for the labels of that set, from its own random numbers."
     class Set(Positions):
+        borders = False      # else lines would change the marks
         def __init__(self, first, n, labels): self.first, self.n, self.labels = first, n, labels
         def mark(self, i): return super().mark(self.first + i)
         def partners(self, index, noise):
             assert (np.asarray(index) < self.n).all()
             return (np.asarray(index) + 1 + ((noise.numpy() + 1) / 2 * (self.n - 1)).astype(int)) % self.n
-        def palettes(self, index, noise): return noise.view(len(noise), -1, 3)[:, :self.labels] + torch.as_tensor(index).view(-1, 1, 1) / 100
+        def palettes(self, index, noise):
+            colours = noise.view(len(noise), -1, 3)[:, :self.labels] + torch.as_tensor(index).view(-1, 1, 1) / 100
+            return Palettes(colours, torch.full(colours.shape[:2], self.labels, dtype=torch.uint8), torch.full((len(noise),), self.borders and self.labels == 2))
     sets = [Set(0, 5, 4), Set(5, 8, 2), Set(13, 3, 6)]
     mixed, starts, crossed = Mixed(sets), np.array([0, 5, 13, 16]), 0
     for step in range(4):
@@ -380,10 +421,12 @@ def test_in_a_mixture_each_drawing_keeps_to_its_own_set():
             own, other = Page(triple.target[k]), Page(triple.reference[k])
             assert own.index == i and sum(starts <= i) == sum(starts <= other.index)
             crossed += other.index != i
-        palettes = mixed.palettes(index, noise)
+        Set.borders = True
+        found = mixed.palettes(index, noise)
         for k, i in enumerate(index.tolist()):
             of = sum(starts <= i) - 1
-            assert torch.equal(palettes[k, :sets[of].labels], sets[of].palettes([i - starts[of]], noise[k:k + 1])[0])
+            for x, y in zip(found, sets[of].palettes([i - starts[of]], noise[k:k + 1])): assert torch.equal(x[k, :sets[of].labels] if x.ndim > 1 else x[k], y[0])
+        Set.borders = False
     assert crossed > 8
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'GENERATED', 'DEFAULT_N', 'palette_of', 'character_svg', 'rasterize', 'line_art_svg', 'line_art', 'part_map',
-           'shape_key', 'split_seeds', 'Characters', 'cache_key', 'true_answers']
+           'shape_key', 'split_seeds', 'Palettes', 'Characters', 'cache_key', 'true_answers']
 
 # %% ../../nbs/01_characters.ipynb #111ef740
 import hashlib
@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache
 from importlib.metadata import version
 from itertools import count, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -176,6 +177,13 @@ def _labels(name: str) -> tuple:   # of (paint, shade)
                  for slot in style.slots)
 
 
+class Palettes(NamedTuple):
+    "What the labels of b drawings mean in new colours."
+    colours: Tensor   # of each label (b, labels, 3) in [-1, 1]
+    whole: Tensor     # the label of the part that each label is, in the shade or not (b, labels)
+    borders: Tensor   # whether the sketch's lines are ours: the picture shows none, bool (b,)
+
+
 class Characters:
     "A split of a generated data set, read from its cache."
     draws = 0   # uniform numbers of a sample in `batch`: what is drawn needs no crop
@@ -196,6 +204,7 @@ class Characters:
         self.whole = torch.tensor([0, 1, *firsts], dtype=torch.uint8)
         named = ("hair", "skin") if name == "openmoji" else paints
         self.part_labels = {PART_NAMES.get(part, part): 2 + k for k, part in enumerate(named)}
+        self.outlined = name == "openmoji" or STYLES[name].outlined
 
     def __len__(self) -> int: return len(self.seeds)
 
@@ -210,11 +219,13 @@ class Characters:
     def palettes(self,
                  index,          # the drawings, ints (b,)
                  noise: Tensor,  # (b, 3 · k) in [-1, 1), for k colours
-                ) -> Tensor:     # (b, labels, 3) in [-1, 1]
+                ) -> Palettes:
         "New colours for the labels of drawings: each channel of a slot uniform in 20..255."
         drawn = 20 + (noise.view(len(noise), -1, 3) + 1) / 2 * 235
         chosen = F.pad(drawn, (0, 0, 1, 0))[:, self.slots]                     # 0: nobody chooses
-        return chosen * self.shades[:, None] / 127.5 - 1
+        return Palettes(chosen * self.shades[:, None] / 127.5 - 1,
+                        self.whole.expand(len(noise), -1),
+                        torch.full((len(noise),), not self.outlined))
 
     def partners(self,
                  index,          # the drawings, ints (b,)
@@ -299,5 +310,5 @@ def true_answers(
     drawn = np.stack([rasterize(svg_of(dataset.seeds[i], dataset.seeds[j]), dataset.size)
                       for i, j in zip(a, b)]).transpose(0, 3, 1, 2)
     answer = _float(drawn)
-    if name == "openmoji" or STYLES[name].outlined: return answer
+    if dataset.outlined: return answer
     return (answer + 1) * (dataset.batch(a).sketch + 1) / 2 - 1      # the sketch's lines stay

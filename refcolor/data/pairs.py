@@ -72,7 +72,7 @@ class CrossReference:
         A, B = (self.dataset.batch(i) for i in (a, b))
         if not self.known: return Pairs(A.sketch, B.image, real=A.image)
         parts, there = (self.dataset.whole[x.parts.long()] for x in (A, B))
-        if self.dataset.name in STYLES and not STYLES[self.dataset.name].outlined:
+        if not self.dataset.outlined:
             parts = torch.where((parts == 0) & (A.sketch[:, 0] < 0.9), 1, parts)  # lines we drew
         return Pairs(A.sketch, B.image, true_answers(self.dataset, a, b), parts, there)
 

@@ -24,7 +24,7 @@ from ..app.arguments import cannot_write
 from ..app.report import aligned
 from ..core import (PRESETS, SMALL, Preset, UserError, best_device, check_device, device_name,
                            load_result, preset_from_dict, processor, save_result, say, write_atomically)
-from ..data.characters import STYLES, attribution
+from ..data.characters import STYLES, Palettes, attribution
 from ..data.datasets import EMOJI_CREDIT, data_note, known_set, open_dataset
 from ..data.pairs import TEST_PICTURES, CrossReference
 from ..data.pictures import Samples, check_apart
@@ -66,22 +66,27 @@ class Mixed:
             found[at] += dataset.partners(own, noise[at]) - own
         return found
 
-    def palettes(self, index, noise: Tensor) -> Tensor:        # ints (b,), (b, k) -> (b, labels, 3)
+    def _joined(self, index, of) -> list:    # of tensors (b, …); labels, the second axis, are padded
+        "What `of` (data set, its part of the index, where that stood) finds, in the index's order."
+        parts = self._each(index)
+        back = np.argsort(np.concatenate([at for *_, at in parts]))
+        def joined(found):
+            if found[0].ndim == 1: return torch.cat(found)[back]
+            most = max(x.shape[1] for x in found)
+            return torch.cat([torch.cat([x, x.new_zeros(len(x), most - x.shape[1], *x.shape[2:])], 1)
+                              for x in found])[back]
+        return [joined(found) for found in zip(*(of(*part) for part in parts))]
+
+    def palettes(self, index, noise: Tensor) -> Palettes:      # ints (b,), (b, k)
         "New colours for the labels of each drawing."
-        found = [(at, d.palettes(own, noise[at])) for d, own, at in self._each(index)]
-        colours = noise.new_zeros(len(noise), max(c.shape[1] for _, c in found), 3)
-        for at, c in found: colours[at, :c.shape[1]] = c
-        return colours
+        return Palettes(*self._joined(index, lambda d, own, at: d.palettes(own, noise[at])))
 
     def batch(self,
               index,        # which samples: ints (b,)
               noise=None,   # not used
              ) -> Samples:
         "The samples at `index`; labels differ between the sets."
-        parts = self._each(index)
-        back = np.argsort(np.concatenate([at for *_, at in parts]))
-        found = zip(*(dataset.batch(own) for dataset, own, _ in parts))
-        return Samples(*(torch.cat(x)[back] for x in found))
+        return Samples(*self._joined(index, lambda d, own, at: d.batch(own)))
 
 # %% ../../nbs/study/ship.ipynb #77a967cc
 SHIPPED_DATA = ("avatars", "adventurer", "avataaars", "personas", "miniavs", "openmoji")
