@@ -274,6 +274,14 @@ def test_json_names_all_that_was_left_out(odd, tmp_path, capsys):
     assert list(said["failed"]) == [f"{odd}/torn.png"] and said["written"] == 3
 
 
+def test_capitals_that_differ_are_named(tmp_path):
+    "Systems that see no difference let people write either."
+    colour(tmp_path / "ann.png"), colour(tmp_path / "bob.png")
+    with pytest.raises(UserError, match="no picture called Ann: 1 of 2 sketches have none of their name; there is ann: write them alike, capitals too$"):
+        partners({"Ann": "Ann.png", "bob": "bob.png"}, tmp_path, "--reference")
+    with pytest.raises(UserError, match="no picture called carl: 1 of 1 sketches have none of their name$"): partners({"carl": "carl.png"}, tmp_path, "--reference")
+
+
 def test_a_picture_that_training_would_read_is_not_written(tmp_path, capsys):
     "Into the folder of the pictures: the film of a run, or a contact sheet, would be pictures of the set from then on."
     for k in range(12): colour(tmp_path / "set" / f"{k}.png")

@@ -176,6 +176,8 @@ def partners(
         return [Path(folder) / path for path in named.values()]
     if lost:
         also = "; by their order there must be as many, and no name in both" if by_order else ""
+        alike = [k for k in spare if k.casefold() == lost[0].casefold()]
+        if alike: also = f"; there is {alike[0]}: write them alike, capitals too"
         raise UserError(f"{option} {folder}: no picture called {some_of(lost)}: {len(lost)} of "
                         f"{len(sketches)} sketches have none of their name{also}")
     if spare: say(f"{option} {folder}: {len(spare)} left out, no sketch: {some_of(spare)}")
