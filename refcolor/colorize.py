@@ -138,7 +138,7 @@ def lines_in(
     if note := strip_note(picture): add_note(picture, note)
     elif several_figures(lines):
         add_note(picture, "several figures; colour each by itself, with its own reference")
-    lines.info = {**picture.info, **lines.info}
+    lines.info |= picture.info
     return lines
 
 
