@@ -25,7 +25,7 @@ def network_view(
     "Shrink a drawing to the network's square, and keep thin lines visible."
     square, box = letterbox(lines, size)
     darkness = 1 - np.asarray(square, np.float32) / 255
-    touched = darkness[darkness > 0.03]
+    touched = darkness[darkness > max(0.03, 0.15 * darkness.max())]       # grain, a fold are none
     gain = INK / float(np.median(touched)) if len(touched) else 1.
     if gain <= 1: return square, box
     return Image.fromarray(((1 - darkness * gain).clip(0, 1) * 255).round().astype(np.uint8)), box

@@ -461,3 +461,12 @@ def test_what_cannot_be_coloured_is_refused_in_one_line(drawn, sketch, reference
 
 if __name__ == "__main__":
     print(json.dumps(fuzz(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)))
+
+
+def test_grain_is_not_raised_to_ink():
+    "Thin lines are raised until the network sees them; what lies far below them is no ink."
+    from refcolor.framing import INK, network_view
+    page = 255 - np.random.default_rng(0).integers(0, 20, (480, 480))
+    for k in (0, 1): page[k::120], page[:, k::120] = 60, 60
+    square = np.asarray(network_view(Image.fromarray(page.astype(np.uint8)), 96)[0]) / 255
+    assert np.median(1 - square[6:18, 6:18]) < 0.25 * INK < 0.5 * INK < 1 - square[:, 24].max()

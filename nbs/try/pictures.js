@@ -166,14 +166,13 @@ function letterbox(image, side) {                  // the square, and the box th
 // --- a drawing: white paper, dark ink
 
 function slide(plane, w, h, window, sign) {               // a square window: a row, then a column
-  const r = window >> 1, pass = (x, w, h) => {            // 1: most, −1: least, 0: mean
+  const r = window >> 1, pass = (x, w, h) => {            // 1: most, −1: least
     const result = new Float32Array(w * h);
     for (let y = 0; y < h; y++) for (let i = 0; i < w; i++) {
       const low = y * w + Math.max(0, i - r), high = y * w + Math.min(w, i + r + 1);
-      let top = -Infinity, sum = 0;
-      if (sign) for (let j = low; j < high; j++) { if (sign * x[j] > top) top = sign * x[j]; }
-      else for (let j = low; j < high; j++) sum += x[j];
-      result[i * h + y] = sign ? sign * top : sum / (high - low);
+      let top = -Infinity;
+      for (let j = low; j < high; j++) if (sign * x[j] > top) top = sign * x[j];
+      result[i * h + y] = sign * top;
     }
     return result;
   };
@@ -181,13 +180,18 @@ function slide(plane, w, h, window, sign) {               // a square window: a 
 }
 function paperOf(image) {                          // how bright the paper is, place by place
   const small = thumbnail(image, 256), { w, h } = small;
-  const window = Math.max(3, (Math.max(w, h) >> 3 >> 1) * 2 + 1);
+  const window = Math.max(3, (Math.trunc(Math.max(w, h) / 10) >> 1) * 2 + 1);
+  const out = window >> 2, wide = w + 2 * out;     // what the sheet's edge cuts goes on
   return map(small, (plane) => {
-    let x = Float32Array.from(plane, (v) => v / 255);
-    const light = x.slice().sort(), at = 0.95 * (light.length - 1), i = Math.floor(at);
+    const light = Float32Array.from(plane, (v) => v / 255).sort();
+    const at = 0.95 * (light.length - 1), i = Math.floor(at);
     const floor = 0.4 * (light[i] + (at - i) * ((light[i + 1] ?? light[i]) - light[i]));
-    for (const sign of [1, -1, 0, 0]) x = slide(x, w, h, window, sign);
-    return Uint8Array.from(x, (v) => byte(255 * Math.max(v, floor, 0.01)));
+    let x = new Float32Array(wide * (h + 2 * out)).fill(-Infinity);
+    plane.forEach((v, k) => { x[(Math.floor(k / w) + out) * wide + k % w + out] = v / 255; });
+    x = slide(x, wide, h + 2 * out, window, 1);
+    x = slide(x, wide, h + 2 * out, window + 2, -1);
+    return plane.map((_, k) => byte(255 * Math.max(
+      x[(Math.floor(k / w) + out) * wide + k % w + out], floor, 0.01)));
   });
 }
 function inkOf(image) {                            // one plane, ink dark on 255
@@ -271,7 +275,9 @@ export function viewOf(image, side) {                     // a drawing's thin li
   const figure = drawnIn(image);
   const [square, box] = letterbox(crop(image, figure), side);
   if (image.planes.length === 1) {
-    const darkness = Array.from(square.planes[0], (v) => 1 - v / 255).filter((v) => v > 0.03);
+    const dark = Array.from(square.planes[0], (v) => 1 - v / 255);
+    const least = Math.max(0.03, 0.15 * dark.reduce((a, b) => Math.max(a, b)));
+    const darkness = dark.filter((v) => v > least);
     const gain = darkness.length ? 0.45 / median(darkness) : 1;
     const raised = (v) => byte(255 * (1 - clip((1 - v / 255) * gain, 0, 1)));
     if (gain > 1) square.planes[0] = square.planes[0].map(raised);
