@@ -181,7 +181,7 @@ def page_alone(
     return lines, "; ".join(notes)
 
 # %% ../nbs/app/framing.ipynb #a057a7b7
-BEYOND = 0.03    # so much of its length a drawing goes on where a frame hides it, …
+BEYOND = 0.06    # so much of its length a drawing goes on where a frame hides it, …
 BORDER = 0.2     # … and where the sheet's border cuts it off: this halves the error
 
 
@@ -205,7 +205,7 @@ def _uncovered(drawing: Image.Image, figure: tuple, sheet: tuple) -> tuple:
     def grown(box, *shares):     # at the hidden sides; where it is cut off
         more = zip(box, (-1, -1, 1, 1), hidden, cut_off)
         return tuple(v + s * round(length * np.dot((h, c), shares)) for v, s, h, c in more)
-    clear, box = grown(figure, -BEYOND / 3, 0), grown(figure, BEYOND, BORDER)  # some frame is left
+    clear, box = grown(figure, -0.01, 0), grown(figure, BEYOND, BORDER)    # some frame is left
     left, top, right, bottom = (abs(a - b) for a, b in zip(clear, box))
     cut = np.asarray(drawing.crop(clear))
     return Image.fromarray(np.pad(cut, ((top, bottom), (left, right)), "edge")), box

@@ -104,7 +104,8 @@ def test_a_large_sheet_and_margins_cost_little(tight):
     size = net.config.size
     view = View(network_view(lines, size)[0], whole, whole, (0, 0, size, size), (480, 480))
     blind = full_size(net(to_tensor(view.square), to_tensor(letterbox(COLOUR, size)[0])).fake[0].detach(), lines, view)
-    assert error(crop_of(blind)) > 2 * max(errors.values()), "the whole sheet is good enough: framing is not needed"
+    # 2 with the weights before, which had seen fewer small figures' lines whole
+    assert error(crop_of(blind)) > 1.5 * max(errors.values()), "the whole sheet is good enough: framing is not needed"
 
 
 def test_gutters_and_double_frames_cost_little(tight):

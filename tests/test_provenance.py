@@ -69,7 +69,7 @@ def test_an_evaluation_notes_its_sample(tmp_path, capsys):
     tmp_path /= os.fsdecode(b"caf\xe9")                              # of an old disk, and no UTF-8
     for k in range(12):
         for name, paper in (("sketches", "white"), ("truths", "tomato")): draw(tmp_path / name / f"{k}.png", paper, k)
-    words = ["evaluate", "--weights", str(Path(core.__file__).parent / "weights" / "tiny"), "--distance", "none", "--json", "--report", str(tmp_path / "r.html")]
+    words = ["evaluate", "--weights", str(Path(core.__file__).parent / "weights" / "tiny"), "--distance", "none", "--json", "--report", str(tmp_path / "r.html"), "--force"]
     files = ["--sketches", str(tmp_path / "sketches"), "--truths", str(tmp_path / "truths")]
     for more, sample in (([*files, "--n", "3"], dict(n=3, of=12, seed=0)), ([*files, "--n", "12"], None), (["--n", "2"], None)):
         assert main([*words, *more]) == 0
