@@ -942,7 +942,7 @@ def test_every_field_of_a_preset_shows_in_a_run(preset, shows, name, usual, monk
 def test_the_fields_that_only_the_data_knows_reach_the_study_and_the_demo(monkeypatch, tmp_path):
     "How many drawings, and how large."
     preset = change(SMALLEST, model_size=40, data_characters=12)
-    def note(name, root=None, split="train", size=None, n=None, *rest): raise Opened(split, size, n)
+    def note(name, root=None, split="train", size=None, n=None, *rest, **more): raise Opened(split, size, n)
     for module, start in ((rows, lambda: rows.open_study(rows.Study(preset), [("full", 0)])),
                           (commands, lambda: commands.run_demo(make_parser().parse_args(["demo", "--out", str(tmp_path / "demo")])))):
         monkeypatch.setitem(commands.PRESETS, "TINY", preset)
