@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFilter, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageOps
 
 import refcolor
 from refcolor.app.cli import main
@@ -406,7 +406,7 @@ def straight_drawings():
 
 
 def test_what_is_drawn_is_neither_ruling_nor_a_page():
-    from refcolor.framing import page_alone
+    from refcolor.surroundings import page_alone
     from refcolor.show import to_image
     for name, image in straight_drawings():
         result, note = page_alone(image)
@@ -414,6 +414,113 @@ def test_what_is_drawn_is_neither_ruling_nor_a_page():
     for name in ("avatars", "openmoji"):                  # emoji have straight lines and frames
         sketches = open_dataset(name, split="test", size=128, n=16).batch(range(16)).sketch
         assert not any(page_alone(to_image(s))[1] for s in sketches), name
+
+
+def on_ground(ground, reference=COLOUR):
+    "A reference whose paper is another picture, or a colour."
+    outside = LINE.convert("L").point([255 * (v > 200) for v in range(256)]).copy()
+    for corner in ((0, 0), (239, 0)): ImageDraw.floodfill(outside, corner, 128)
+    ground = ground if isinstance(ground, Image.Image) else Image.new("RGB", (240, 240), ground)
+    return Image.composite(ground.convert("RGB").resize((240, 240)), reference, outside.point([255 * (v == 128) for v in range(256)]))
+
+
+def grain(level, spread): return Image.fromarray(np.random.default_rng(0).normal(level, spread, (240, 240, 3)).clip(0, 255).astype(np.uint8))
+
+
+RAMP = Image.linear_gradient("L").point([60 + v // 2 for v in range(256)])
+STRIPES = Image.fromarray(np.where(np.add.outer(np.arange(240), np.arange(240))[..., None] % 40 < 20, (250, 220, 120), (200, 90, 120)).astype(np.uint8))
+WHITE_PAPER = "its background is taken for white paper; --no-clean keeps it"
+
+
+@pytest.mark.parametrize("ground", ["grey", "red", (150, 200, 250), (16, 14, 18), (236, 232, 225), (240, 200, 170), RAMP, RAMP.rotate(90), grain(60, 8)],
+                         ids=["grey", "red", "sky", "near black", "yellowed", "as skin", "shade", "sideways", "grain"])
+def test_a_reference_s_background_is_no_colour_of_its_figure(ground, tight):
+    "As good as on white, however it lies on its sheet; with the background the error is some times as large."
+    whole = on_ground(ground)
+    around = np.median(pixels(whole)[:9].reshape(-1, 3), 0).astype(np.uint8).tolist()
+    large, margin = on_sheet(whole, (900, 700), (500, 300), tuple(around)), on_sheet(whole, (340, 340), (50, 50))
+    for reference in (whole, margin, *[large] * (not isinstance(ground, Image.Image))):
+        result = colorize(LINE, reference)
+        assert error(result) < 1.33 * tight + 2 and [n.split(": ", 1)[1] for n in result.info["notes"]] == [WHITE_PAPER]
+        assert (pixels(result)[pixels(LINE).min(2) == 255][:300] == 255).all()
+
+
+def test_without_clean_the_background_stays(tight):
+    reference = on_ground("grey")
+    assert not notes(LINE, reference, clean=False) and error(colorize(LINE, reference, clean=False)) > 2 * tight
+    flat = pixels(colorize(LINE, reference, flat=True)).reshape(-1, 3)
+    assert not (flat == 128).all(1).any(), "the palette is that of the figure"
+
+
+def test_what_the_border_cuts_and_what_is_white_is_no_background():
+    "Hair at the upper border, a shirt at the lower one; on white nothing changes, to the byte."
+    from refcolor.surroundings import on_white
+    from refcolor.show import to_image
+    for name in ("avatars", "adventurer", "personas", "dylan"):
+        for picture in map(to_image, open_dataset(name, split="test", size=128, n=24).batch(range(24)).image):
+            assert on_white(picture) == (picture, ""), name
+    white, red = (on_ground(c).crop((20, 40, 220, 230)) for c in ("white", "red"))      # hair reaches the border
+    assert on_white(white) == (white, "")
+    kept = on_white(red)[0]
+    assert apart(kept, white).mean() < 1 and (pixels(kept)[0] == HAIR).all(1).sum() > 60
+    twice = on_white(kept)
+    assert twice == (kept, ""), "what was done is not done again"
+
+
+def test_a_background_of_many_colours_is_said():
+    patches = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).resize((240, 240), 0)
+    for ground in (STRIPES, patches):
+        said = notes(LINE, on_ground(ground))
+        assert len(said) == 1 and "many colours around the figure" in said[0] and "cut it out" in said[0]
+    assert not notes(LINE, COLOUR.crop((50, 20, 190, 240)))
+
+
+def watermarked(page, level=190):
+    text = Image.new("L", (900, 900), 255)
+    for y in range(0, 900, 60): ImageDraw.Draw(text).text((10, y), "SAMPLE  stock  SAMPLE  stock  SAMPLE", fill=level, font_size=30)
+    return ImageChops.multiply(page, text.rotate(30, fillcolor=255).crop((200, 200, 200 + page.width, 200 + page.height)).convert("RGB"))
+
+
+def around_figure(page, pattern):
+    "A drawn pattern up to the outlines, the figure is left out of it."
+    outside = page.convert("L").point([255 * (v > 200) for v in range(256)]).copy()
+    ImageDraw.floodfill(outside, (0, 0), 128)
+    return Image.composite(ImageChops.multiply(page, pattern.convert("RGB")), page, outside.point([255 * (v == 128) for v in range(256)]))
+
+
+def patterns(size=440):
+    hatch, folds = (Image.new("L", (size, size), 255) for _ in range(2))
+    for k in range(-size, size, 12): ImageDraw.Draw(hatch).line((k, 0, k + size, size), 0, 2)
+    for v in (140, 300): ImageDraw.Draw(folds).line((0, v, size, v), 150, 3), ImageDraw.Draw(folds).line((v, 0, v, size), 150, 3)
+    return hatch, folds
+
+
+def test_colours_on_the_paper_are_said():
+    "By the function, in flats, and on the page; whatever led the network astray."
+    from refcolor.app.colouring import Colouring
+    sheet = on_sheet(LINE, (440, 440), (100, 100))
+    hatch, folds = patterns()
+    pages = watermarked(sheet), around_figure(sheet, hatch), ImageChops.multiply(sheet, folds.convert("RGB"))
+    for page in pages:
+        for options in ({}, dict(flat=True)): assert sum("through the paper" in note for note in notes(page, **options)) == 1
+    assert "through the paper" not in str(notes(pages[0], on_ground(STRIPES))), "the reference has them, too"
+    seen = Colouring(load_generator(default_weights()))
+    for role, picture in (("sketch", pages[0]), ("reference", COLOUR)): seen.receive({"kind": role, "name": f"{role}.png"}, [encoded(picture)])
+    assert [note for note in seen.scene()["notes"] if "through the paper" in note][0].startswith("sketch.png: ")
+
+
+def test_colours_on_the_paper_are_said_only_where_they_are():
+    "Not of drawings as they should be, on a sheet or cut close, with gaps in their lines, cut off by the border, on a coloured background."
+    from refcolor.show import to_image
+    for name, n in (("avatars", 6), ("adventurer", 6), ("dylan", 6), ("miniavs", 6)):
+        samples = open_dataset(name, split="test", size=256, n=24).batch(range(2 * n))
+        for k in range(n):
+            sketch, reference = to_image(samples.sketch[k]), to_image(samples.image[k + n])
+            gaps = sketch.convert("RGB")
+            at = np.argwhere(pixels(sketch).min(2) < 99)
+            for y, x in at[np.random.default_rng(k).integers(0, len(at), 12)].tolist(): ImageDraw.Draw(gaps).ellipse((x - 4, y - 4, x + 4, y + 4), "white")
+            for page in (sketch, gaps, on_sheet(sketch.convert("RGB"), (400, 400), (70, 60)), sketch.crop((0, 0, 180, 256))):
+                assert "through the paper" not in str(notes(page, reference)), (name, k)
 
 
 def test_black_areas_stay_black_in_a_shadow():

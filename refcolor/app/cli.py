@@ -128,7 +128,7 @@ def make_parser() -> Parser:
     add("--layers", to_write(".ora", folder=None), ".ora file to write, for Krita, GIMP, MyPaint: "
         "the lines, and a layer for each colour; a folder, if --sketch is one")
     add("--transparent", bool, "only the flat colours in --out: no lines, no paper")
-    add("--no-clean", bool, "leave the sketch's paper and ink as they are",
+    add("--no-clean", bool, "leave paper, ink and backgrounds as they are",
         dest="clean", action="store_false")
     add("--extract", bool, "the sketch is a colour picture")
     add("--force", bool, "overwrite")

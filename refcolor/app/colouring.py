@@ -18,9 +18,10 @@ from PIL import Image, ImageChops
 
 from .layers import (Flats, hex_of, line_layer, paint_regions, palette_from, palette_of_all,
                                  save_layers)
-from ..colorize import attends, lines_in, page_colours, painted_square, paper_of
+from ..colorize import (attends, lines_in, page_colours, painted_square, paper_of,
+                               reference_of, spill_note)
 from ..core import UserError
-from ..data.decode import add_note, notes_of, read_picture, read_reference, read_sketch
+from ..data.decode import add_note, notes_of, read_picture, read_sketch
 from ..flats import palette_of, segment
 from ..framing import View
 from ..generator import Generator
@@ -49,8 +50,8 @@ def read_upload(
     if len(file.data) > MAX_BYTES:
         raise UserError(f"{role}: {name} has {len(file.data) / 1e6:.1f} MB; at most "
                         f"{MAX_BYTES // 10**6} MB, save it smaller")
-    read = read_picture if file.extract else read_sketch if role == "sketch" else read_reference
-    picture = read(file.data, role, name=name)
+    read = read_picture if file.extract else read_sketch if role == "sketch" else reference_of
+    picture = read(file.data, role=role, name=name)
     w, h = picture.size
     picture.thumbnail((MAX_SIDE, MAX_SIDE))
     if picture.size != (w, h):
@@ -148,6 +149,15 @@ class _Derived:
             fake = painted_square(self.generator, drawing.view, *there, hints=state.looks())
             return page_colours(fake, drawing.lines, drawing.view)
         return self._once("colours", soft_key(state), make)
+
+    def notes(self, state: State, complete: bool) -> list:   # of str
+        "What is said of the drawing, and of what was painted on it."
+        drawing = self.drawing(state.sketch)
+        def make():
+            references = [*map(self._colour_picture, state.references)]
+            return spill_note(self.colours(state), drawing.lines, drawing.view, references)
+        spill = self._once("spill", soft_key(state), make) if complete else ""
+        return drawing.notes + [f"{state.sketch.name}: {spill}"] * bool(spill)
 
     def palette(self, state: State) -> tuple:
         "The flat colours, and which reference each is from; None: from none."
@@ -374,7 +384,8 @@ class Colouring(_Actions):
         w, h = drawing.lines.size if drawing else (0, 0)
         scene = {"step": self.step, "width": w, "height": h, "flat": state.flat,
                  "name": state.sketch.name if state.sketch else "",
-                 "notes": drawing.notes if drawing else [], "pending": self.pending,
+                 "notes": self._derived.notes(state, complete) if drawing else [],
+                 "pending": self.pending,
                  "regions": [], "palette": [], "hints": [_shown(h) for h in state.hints],
                  "can": self._can(complete)}
         if ready: scene |= self._flat_scene()

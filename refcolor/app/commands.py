@@ -28,15 +28,15 @@ from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
 from .layers import line_layer, palette_of_all, save_layers
-from ..colorize import colorize, default_weights, flat_colours, paper_of
+from ..colorize import (colorize, default_weights, flat_colours, paper_of,
+                               reference_of)
 from ..core import (MODULES, PRESETS, Preset, UserError, best_device, check_device,
                            counted, needs, said_at_the_end, save_result, say, uniform, with_recipe,
                            write_atomically)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, record_of, report_lines)
-from ..data.decode import (drawn_in, notes_of, read_picture, read_reference,
-                                  read_sketch)
+from ..data.decode import drawn_in, notes_of, read_picture, read_sketch
 from ..data.pairs import PARTS, CrossReference, Posed, Subset, partners, readable
 from ..data.pictures import check_apart, check_free, named_pictures, suffixes
 from ..engine.callbacks import Callback, TensorBoard
@@ -373,7 +373,7 @@ def run_colorize(args) -> dict:
     failed, left_out, facts, notes, generator = {}, {}, {}, [], None
     @lru_cache(8)
     def read(path):                            # what is worth knowing about it is said once
-        picture = read_reference(path)
+        picture = reference_of(path, args.clean)
         notes.extend(notes_of(picture))
         for note in notes_of(picture): say(f"note: {note}")
         picture.info["refcolor"] = str(path), []
