@@ -8,7 +8,6 @@ __all__ = ['STEP', 'without_ruling', 'page_alone', 'is_on_white', 'on_white', 's
 # %% ../nbs/app/surroundings.ipynb #cf139149
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-from skimage.measure import label
 
 from .data.decode import drawn_in
 from .framing import View, cut_off
@@ -171,11 +170,13 @@ def _background(picture: Image.Image, box: tuple) -> Image.Image | None:   # mod
     "Where colour that is not white reaches inward from an upper corner, without a step."
     small = picture.crop(box)
     small.thumbnail((256, 256), Image.Resampling.BOX)
-    small = small.filter(ImageFilter.BoxBlur(1))                          # grain is no step
-    x, (w, h) = np.asarray(small, int), small.size
+    w, h = small.size
     rim = np.zeros((h, w), bool)
     rim[0] = rim[:h // 2, 0] = rim[:h // 2, -1] = True                    # shoulders end below
-    if np.median(x[rim], 0).min() >= 245: return None
+    if np.median(np.asarray(small)[rim], 0).min() >= 245: return None
+    from skimage.measure import label                                     # it takes a second
+    small = small.filter(ImageFilter.BoxBlur(1))                          # grain is no step
+    x = np.asarray(small, int)
     most, least = (np.asarray(small.filter(f(3)), int) for f in (ImageFilter.MaxFilter,
                                                                  ImageFilter.MinFilter))
     area = label((most - least).max(2) < STEP, connectivity=1)
@@ -245,11 +246,11 @@ def spilled(
     down, across = (np.flatnonzero(ink.any(k)) + 3 for k in (1, 0))
     if not rim.any() or not len(down): return False
     wall[down[-1], across[0]:across[-1] + 1] = True                    # shoulders are open below
-    def filtered(mask, f, n): return np.asarray(Image.fromarray(mask).filter(f(n))) > 0
-    paper = label(filtered(np.uint8(~wall), ImageFilter.MinFilter, 5), connectivity=1)
-    outer = np.ones(wall.shape, bool)
-    outer[3:-3, 3:-3] = False
-    paper = filtered(np.uint8(np.isin(paper, paper[outer & (paper > 0)])), ImageFilter.MaxFilter, 3)
+    paper = Image.fromarray(np.uint8(~wall)).filter(ImageFilter.MinFilter(5))    # through no gap
+    w, h = paper.size
+    for start in ((0, h // 2), (w // 2, 0), (w - 1, h // 2)):
+        if paper.getpixel(start) == 1: ImageDraw.floodfill(paper, start, 2)
+    paper = np.asarray(paper.point([0, 0, 1] + 253 * [0]).filter(ImageFilter.MaxFilter(3))) > 0
     paper = paper[3:-3, 3:-3] & ~ink
     other = abs(colour - np.median(colour[rim], 0)).max(2) > 36
     # a pattern leaves no paper, so all that reaches the border counts; a wide figure's hair does, too

@@ -225,18 +225,25 @@ def figure(size=(260, 700)):
 
 PLACES = """async ([role, bytes]) => {
   const p = await import("./pictures.js"), data = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
-  const image = await p.decode(data, "it"), view = p.viewOf(role === "sketch" ? p.linesOf(image, "it") : image, 96);
+  const image = await p.decode(data, "it"), view = p.viewOf(role === "sketch" ? p.linesOf(image, "it") : p.referenceOf(image, "it"), 96);
   return { figure: view.figure, box: view.box, planes: view.square.planes.map((x) => [...x]) };
 }"""
 
 
-@pytest.mark.parametrize("role, image", [("sketch", drawing()), ("sketch", pencil()), ("reference", figure()), ("reference", figure((90, 40))),
-                                         ("sketch", drawing((1500, 900)))], ids=["house", "pencil", "figure", "small", "large"])
+def behind(picture, shade=False):
+    "A figure before red, or before a shade, instead of white."
+    x = np.asarray(picture.convert("RGB"))
+    colours = np.linspace(90, 220, x.shape[0])[:, None, None].repeat(3, 2) if shade else (200, 40, 60)
+    return Image.fromarray(np.where((x == 255).all(-1, keepdims=True), colours, x).astype(np.uint8))
+
+
+@pytest.mark.parametrize("role, image", [("sketch", drawing()), ("sketch", pencil()), ("reference", figure()), ("reference", figure((90, 40))), ("reference", behind(figure())), ("reference", behind(figure(), True)),
+                                         ("sketch", drawing((1500, 900)))], ids=["house", "pencil", "figure", "small", "before red", "before a shade", "large"])
 def test_an_upload_is_seen_as_the_library_sees_it(page, role, image):
-    from refcolor.colorize import lines_of
+    from refcolor.colorize import lines_of, reference_of
     from refcolor.framing import View
     found = page.evaluate(PLACES, [role, base64.b64encode(encoded(image)).decode()])
-    view = View.of(lines_of(image.convert("RGB")) if role == "sketch" else image, 96)
+    view = View.of(lines_of(image.convert("RGB")) if role == "sketch" else reference_of(image), 96)
     assert found["figure"] == list(view.figure) and found["box"] == list(view.box)
     ours = np.atleast_3d(np.asarray(view.square)).astype(int)
     apart = np.abs(np.array(found["planes"]).T.reshape(96, 96, -1).transpose(0, 1, 2) - ours)

@@ -2,8 +2,8 @@
 
 import colour from "./colour.js";
 import { Model, Refusal, fetched } from "./model.js";
-import { MAX_BYTES, colourNote, decode, hintMask, linesOf, multiplied, pageColours, png,
-         pointIn, toTensor, viewOf } from "./pictures.js";
+import { MAX_BYTES, decode, hintMask, linesOf, multiplied, pageColours, png, pointIn,
+         referenceOf, toTensor, viewOf } from "./pictures.js";
 
 const MAX_REFERENCES = 8, MAX_HINTS = 64, MAX_UNDO = 64;
 const inside = (...point) => {
@@ -22,9 +22,8 @@ const drawing = (size) => (file) => once(file, async ({ name, bytes }) => {
   return { lines, view, notes: image.notes, pixels: toTensor(view.square), ink: await png(lines) };
 });
 const reference = (size) => (file) => once(file, async ({ name, bytes }) => {
-  const image = await decode(bytes, name), view = viewOf(image, size);
-  const notes = [...image.notes, ...colourNote(image, name)];
-  return { view, notes, pixels: toTensor(view.square), shown: bytes };
+  const image = referenceOf(await decode(bytes, name), name), view = viewOf(image, size);
+  return { view, notes: image.notes, pixels: toTensor(view.square), shown: bytes };
 });
 
 // --- what a person does: each action makes the next state, or refuses

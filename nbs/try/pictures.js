@@ -1,4 +1,4 @@
-// What refcolor.framing, .colorize and .flats do with pictures, as far as a page needs it.
+// What refcolor.framing, .surroundings, .colorize and .flats do, as far as a page needs it.
 //
 // Not done here, `refcolor colorize` does it: light lines on dark paper, scans with a frame, lines
 // drawn from a photograph, flat regions, layers. A picture is { w, h, planes }: one plane is grey,
@@ -220,7 +220,7 @@ export function linesOf(image, name) {                    // refuses what has no
   return lines;
 }
 
-export function colourNote(image, name) {                 // of a reference without colours
+function colourNote(image, name) {                 // of a reference without colours
   const { planes: [r, g, b] } = thumbnail(crop(image, drawnIn(image)), 256);
   const light = [r, g, b].map((p) => Float32Array.from(p).sort()[Math.floor(0.95 * p.length)]);
   const scale = Math.min(...light) > 180 ? light.map((v) => 255 / v) : [1, 1, 1];     // paper
@@ -291,6 +291,98 @@ export function pointIn(view, x, y) {                     // of the picture -> o
     return ((at - low) / (high - low) * (b - a) + a) / view.square.w * 2 - 1;
   };
   return [moved(x, 0), moved(y, 1)];
+}
+
+// --- a reference: what is behind its figure becomes white, as in refcolor.surroundings
+
+const STEP = 14;                                          // levels; a shape's border has more
+function around(plane, w, h, r, f) {                      // f of a square of pixels; edges go on
+  const at = (x, y) => plane[clip(y, 0, h - 1) * w + clip(x, 0, w - 1)], k = 2 * r + 1;
+  return filled(new plane.constructor(w * h), (i) => f(Array.from({ length: k * k }, (_, j) =>
+    at(i % w + j % k - r, Math.floor(i / w) + Math.floor(j / k) - r))));
+}
+function areasOf(flat, w, h) {                            // 0, or the number of a connected area
+  const area = new Int32Array(w * h);
+  let n = 0;
+  for (let start = 0; start < w * h; start++) {
+    if (!flat[start] || area[start]) continue;
+    const open = [start];
+    for (n++; open.length;) {
+      const i = open.pop();
+      if (!flat[i] || area[i]) continue;
+      area[i] = n;
+      if (i % w) open.push(i - 1);
+      if ((i + 1) % w) open.push(i + 1);
+      if (i >= w) open.push(i - w);
+      if (i < w * (h - 1)) open.push(i + w);
+    }
+  }
+  return area;
+}
+function upperRim(w, h) {                                 // shoulders end below
+  const rim = new Set(Array.from({ length: w }, (_, x) => x));
+  for (let y = 0; y < h >> 1; y++) rim.add(y * w).add(y * w + w - 1);
+  return [...rim];
+}
+function backgroundOf(image, box) {                       // 0 to 255, of the box; or null
+  const mean = (values) => byte(values.reduce((a, b) => a + b, 0) / values.length);
+  const thumb = thumbnail(crop(image, box), 256), { w, h } = thumb;
+  const rim = upperRim(w, h);
+  if (thumb.planes.every((plane) => median(rim.map((i) => plane[i])) >= 245)) return null;
+  const { planes } = map(thumb, (plane) => around(plane, w, h, 1, mean));
+  const colour = (cells) => planes.map((plane) => median(cells.map((i) => plane[i])));
+  const range = (v) => Math.max(...v) - Math.min(...v), most = (v) => Math.max(...v);
+  const steps = planes.map((plane) => around(plane, w, h, 1, range));
+  const area = areasOf(cells(w * h, (i) => +steps.every((s) => s[i] < STEP)), w, h);
+  const members = new Map();
+  area.forEach((a, i) => {
+    if (!members.has(a)) members.set(a, []);
+    members.get(a).push(i);
+  });
+  const along = new Map(), found = new Set();
+  for (const i of rim) along.set(area[i], (along.get(area[i]) ?? 0) + 1);
+  for (let y = 0; y < Math.min(4, h); y++) for (let x = 0; x < Math.min(4, w); x++)
+    for (const a of [area[y * w + x], area[y * w + w - 1 - x]])
+      if (a && (along.get(a) ?? 0) >= 0.05 * rim.length) found.add(a);
+  const colours = [...found].map((a) => colour(members.get(a)));
+  const ends = [...Array(h).keys()].flatMap((y) => [y * w, y * w + w - 1])
+    .concat([...Array(w).keys()].map((x) => w * (h - 1) + x));
+  for (const a of new Set(ends.map((i) => area[i]))) {    // below an arm
+    if (!a) continue;
+    const own = colour(members.get(a));
+    if (colours.some((c) => c.every((v, k) => Math.abs(v - own[k]) < STEP))) found.add(a);
+  }
+  const mask = around(cells(w * h, (i) => 255 * found.has(area[i])), w, h, 2, most);
+  const share = mask.reduce((a, b) => a + b, 0) / 255 / mask.length;
+  if (!(share > 0.05 && share < 0.97)) return null;       // nothing would be left
+  return resize(picture(w, h, [mask]), box[2] - box[0], box[3] - box[1], "bilinear").planes[0];
+}
+function withRim(image) {                                 // the figure, and some of what is around
+  const [l, t, r, b] = drawnIn(image), more = 2 + Math.round(0.06 * Math.max(r - l, b - t));
+  return [Math.max(0, l - more), Math.max(0, t - more),
+          Math.min(image.w, r + more), Math.min(image.h, b + more)];
+}
+function onWhite(image, name) {                           // with a note, if something was done
+  let result = image, box = [0, 0, image.w, image.h], note = "";
+  for (let pass = 0; pass < 2; pass++) {
+    const background = backgroundOf(image, box);
+    if (background) {
+      result = map(image, (plane) => new Uint8Array(plane.length).fill(255));
+      paste(result, map(crop(image, box), (plane) => plane.map((v, i) =>
+        Math.round((v * (255 - background[i]) + 255 * background[i]) / 255))), box[0], box[1]);
+      note = "its background is taken for white paper";
+    }
+    box = withRim(result);
+  }
+  const { w, h, planes } = thumbnail(crop(result, box), 256), rim = upperRim(w, h);
+  if (rim.filter((i) => planes.some((p) => p[i] < 225)).length >= 0.4 * rim.length)
+    note = "many colours around the figure, which may be taken for its own; cut it out, on white " +
+           "or on nothing";
+  return { ...result, notes: [...image.notes, ...note ? [`${name}: ${note}`] : []] };
+}
+export function referenceOf(image, name) {                // as the network knows them
+  const notes = colourNote(image, name);
+  return notes.length ? { ...image, notes: [...image.notes, ...notes] } : onWhite(image, name);
 }
 
 // --- from the network's square to the drawing's size: colours that end at its lines

@@ -2,7 +2,7 @@
 
 import explorer from "./explorer.js";
 import { Model, Refusal, element, fetched } from "./model.js";
-import { MAX_BYTES, cellMeans, colourNote, decode, hintMask, linesOf, multiplied,
+import { MAX_BYTES, cellMeans, decode, hintMask, linesOf, multiplied, referenceOf,
          pageColours, png, toImage, toTensor, viewOf } from "./pictures.js";
 
 const ABLATIONS = ["none", "another reference", "blank reference", "permuted positions",
@@ -18,8 +18,8 @@ export async function galleryChoice(role, entry) {        // entry: of gallery.j
   return { ...entry, bytes, pixels: toTensor(image), square: image };
 }
 export async function uploadChoice(role, bytes, name, side) {
-  const image = await decode(bytes, name), lines = role === "sketch" ? linesOf(image, name) : null;
-  const notes = lines ? image.notes : [...image.notes, ...colourNote(image, name)];
+  const file = await decode(bytes, name), lines = role === "sketch" ? linesOf(file, name) : null;
+  const { notes, ...image } = lines ? file : referenceOf(file, name);
   const view = viewOf(lines ?? image, side);
   return { name, notes, lines, view, square: view.square, pixels: toTensor(view.square),
            bytes: await png(view.square) };
