@@ -22,14 +22,15 @@ from .app.layers import Flats, paint_regions, palette_from, palette_of_all
 from .core import UserError, check_type, say
 from .data.decode import (add_note, areas_note, colourless, edges_of, no_drawing, notes_of,
                                   nothing_in, on_dark_paper, read_picture, read_reference,
-                                  read_sketch, several_figures, strip_note, toned)
+                                  read_sketch, strip_note)
 from .flats import colour_between_lines
 from .framing import View
 from .generator import Generator, load_generator
 from .hints import hint_mask, parse_hints, pixel_at
 from .show import to_image, to_tensor
 from .sketch import xdog
-from .surroundings import is_on_white, on_white, page_alone, spilled
+from .surroundings import (figures_in, is_on_white, is_palette, on_white, page_alone,
+                                   several_figures, spilled, toned)
 
 # %% ../nbs/14_colorize.ipynb #ecf19f85
 def paper_of(
@@ -151,9 +152,13 @@ def reference_of(
     "A reference as the network knows them: a figure on white paper; raises `UserError`."
     picture = read_reference(source, **how)
     if not clean or "on white" in picture.info or colourless(picture): return picture
-    alone, note = on_white(picture)
+    fields = is_palette(picture)
+    alone, note = (picture, "") if fields else on_white(picture)
     alone.info |= picture.info | {"on white": True}
+    if fields: add_note(alone, "fields of colour, no figure that says where each belongs; --flat "
+                               "with --palette takes exact colours, --hint puts them")
     if note: add_note(alone, note + "; --no-clean keeps it" * (alone is not picture))
+    if not fields and (note := figures_in(alone)): add_note(alone, note)
     return alone
 
 
@@ -236,6 +241,13 @@ def _flats(colours, pictures: list, views: list, paints: dict, notes: list, pale
     if palette is None:
         palette = palette_of_all([p.crop(view.shown) for p, view in zip(references, there)])
     flats = Flats.of(colours, lines, here, palette)._replace(notes=notes)
+    met = {}
+    for i, (x, y, paint) in paints.items():
+        region = flats.at(*pixel_at(x, y, *lines.size))[0]
+        if region in met and met[region][1] != paint:
+            notes.append(f"hints {met[region][0]} and {i} lie in one region; the later one counts")
+            say(f"note: {notes[-1]}")
+        met[region] = i, paint
     flats, on_line = paint_regions(flats, [(*pixel_at(x, y, *lines.size), paint)
                                            for x, y, paint in paints.values()])
     for i in on_line:

@@ -1059,8 +1059,34 @@ def test_several_figures_are_said():
     assert not notes(on_sheet(LINE, (140, 240), (-100, 0))), "a head above shoulders is one figure"
 
 
+def test_panels_of_a_page_are_several_figures():
+    page = Image.new("RGB", (1000, 1000), "white")
+    for x, y in ((20, 20), (510, 20), (20, 510), (510, 510)): page.paste(with_frame(LINE.resize((470, 470)), width=5), (x, y))
+    assert "several figures" in str(notes(page))
+
+
+def test_a_reference_with_several_figures_or_none_is_said():
+    sheet, row = Image.new("RGB", (780, 240), "white"), Image.new("RGB", (600, 400), "white")
+    for k in range(3): sheet.paste(COLOUR, (260 * k, 0))
+    assert ["several figures" in note for note in notes(LINE, sheet)] == [True]
+    bars = Image.new("RGB", (500, 100))
+    for k, colour in enumerate(("red", "gold", "teal", "navy", "plum")):
+        bars.paste(colour, (100 * k, 0, 100 * k + 100, 100))
+        ImageDraw.Draw(row).ellipse((20 + 180 * (k % 3), 40 + 180 * (k // 3), 160 + 180 * (k % 3), 180 + 180 * (k // 3)), colour)
+    for fields in (bars, row): assert ["fields of colour" in note and "--palette" in note for note in notes(LINE, fields)] == [True]
+    flags = COLOUR, figure((HAIR, HAIR, HAIR)), COLOUR.crop((60, 25, 180, 165)), bars.crop((0, 0, 200, 100))
+    assert not any("fields" in str(notes(LINE, reference)) for reference in flags)
+
+
+def test_two_hints_in_one_region_are_said():
+    hints = [(0, 0.8, "#102030"), (0.1, 0.85, "#405060"), (0, -0.6, "#405060"), (0.05, -0.62, "#405060")]
+    result = colorize(LINE, COLOUR, hints=hints)
+    assert [n for n in result.info["notes"] if "hint" in n] == ["hints 1 and 2 lie in one region; the later one counts"]
+    assert result.getpixel((120, 216)) == (0x40, 0x50, 0x60)
+
+
 def test_drawings_of_one_figure_are_none_of_two():
-    from refcolor.data.decode import several_figures
+    from refcolor.surroundings import several_figures
     from refcolor.show import to_image
     drawings = open_dataset("avatars", split="test", size=64, n=256).batch(range(64)).sketch
     assert not any(several_figures(to_image(d)) for d in drawings)

@@ -49,6 +49,8 @@ def odd(tmp_path):
     Image.open(folder / "a.png").save(folder / "b.JFIF", "JPEG")
     line(folder / "sub.png" / "d.Png", ink="blue")                                    # a folder may be called anything
     (folder / "._a.png").write_bytes(b"\0\5\x16\7\0\2\0\0" + b"\0" * 80)   # macOS
+    (folder / "__MACOSX").mkdir()
+    shutil.copy(folder / "a.png", folder / "__MACOSX" / "f.png")
     (folder / ".hidden").mkdir()
     shutil.copy(folder / "a.png", folder / ".hidden" / "e.png")
     (folder / "empty.png").mkdir()

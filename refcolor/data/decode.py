@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'FORMATS', 'FULL', 'MARGIN', 'FAINT', 'on_white', 'nothing_in', 'notes_of', 'add_note', 'say_once',
            'Notes', 'read_picture', 'edges_of', 'drawn_in', 'on_dark_paper', 'read_sketch', 'is_line_art', 'areas_note',
-           'read_reference', 'colourless', 'strip_note', 'no_drawing', 'several_figures', 'toned']
+           'read_reference', 'colourless', 'strip_note', 'no_drawing']
 
 # %% ../../nbs/data/decode.ipynb #65041b6f
 import errno
@@ -524,35 +524,3 @@ def no_drawing(
     also = "" if what == known[""] else "; ".join(n.removeprefix(f"{subject}: ") for n in notes)
     return UserError(f"{role}: {'it' if subject == role else subject} {what}"
                      + f" ({also})" * bool(also))
-
-# %% ../../nbs/data/decode.ipynb #ec01d4a8
-def several_figures(
-    lines: Image.Image,   # mode L, ink dark on 255
-) -> bool:
-    "Whether drawings of about one size stand beside or above each other, with paper between."
-    small = lines.crop(drawn_in(lines)[0])
-    small.thumbnail((256, 256), Image.Resampling.BOX)
-    ink = np.asarray(small) < 200
-    return _parted(ink, 0.3) or _parted(ink.T, 0.6)         # head and shoulders are one figure
-
-
-def _parted(ink: np.ndarray, alike: float) -> bool:    # bool (h, w); share of the widest piece
-    "Whether paper from top to bottom parts the ink in pieces of about one height."
-    filled = np.flatnonzero(ink.any(0))
-    ends = np.flatnonzero(np.diff(filled) > 0.04 * max(ink.shape)) + 1
-    pieces = [ink[:, x[0]:x[-1] + 1] for x in np.split(filled, ends) if len(x)]
-    most, widest = (max(map(of, pieces), default=0) for of in (np.sum, lambda p: p.shape[1]))
-    # a speech mark, a tail, a star is smaller
-    return sum(p.sum() > 0.3 * most and p.shape[1] > alike * widest
-               and np.ptp(np.flatnonzero(p.any(1))) > 0.6 * ink.shape[0] for p in pieces) > 1
-
-
-def toned(
-    lines: Image.Image,   # mode L, ink dark on 255
-) -> bool:
-    "Whether grey areas are left, wider than a line, which would darken the colours."
-    small = lines.crop(drawn_in(lines)[0])
-    small.thumbnail((256, 256), Image.Resampling.BOX)
-    light, dark = (np.asarray(small.filter(f(5))) for f in (ImageFilter.MaxFilter,
-                                                            ImageFilter.MinFilter))
-    return ((light < 225) & (dark > 60)).mean() > 0.005    # part of an area was taken for a shadow

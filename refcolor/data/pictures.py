@@ -72,7 +72,7 @@ def suffixes() -> set:
 
 def _kind(entry: os.DirEntry) -> str:
     "What a name in a folder is to us: a hidden file, a folder, a picture, or why it is none."
-    if entry.name[0] == ".": return "hidden"
+    if entry.name[0] == "." or entry.name == "__MACOSX": return "hidden"      # what macOS zips along
     suffix = os.path.splitext(entry.name)[1].lower()
     try:
         if entry.is_dir(): return "folder"
