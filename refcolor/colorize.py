@@ -151,7 +151,8 @@ def reference_of(
 ) -> Image.Image:           # mode RGB, with notes
     "A reference as the network knows them: a figure on white paper; raises `UserError`."
     picture = read_reference(source, **how)
-    if not clean or "on white" in picture.info or colourless(picture): return picture
+    seen = "on white" in getattr(source, "info", {})                # it went this way before
+    if seen or not clean or colourless(picture): return picture
     fields = is_palette(picture)
     alone, note = (picture, "") if fields else on_white(picture)
     alone.info |= picture.info | {"on white": True}

@@ -960,6 +960,11 @@ def test_a_folder_says_it_of_each_sketch_and_once_of_a_reference(tmp_path):
     code, said = run("colorize", "--sketch", tmp_path / "in", "--reference", tmp_path / "film.gif", "--out", tmp_path / "out")
     notes = [line.rpartition("/")[2] for line in said.splitlines() if line.startswith("note: ")]
     assert code == 0 and sorted(n.split(":")[0] for n in notes) == ["1.png", "2.png", "film.gif"], said
+    many = Image.new("RGB", (480, 240), "white")
+    for k, ground in enumerate((STRIPES, STRIPES)): many.paste(on_ground(ground), (240 * k, 0))
+    many.save(tmp_path / "many.png")                                 # what changes nothing is said once, too
+    code, said = run("colorize", "--sketch", tmp_path / "in", "--reference", tmp_path / "many.png", "--out", tmp_path / "out", "--force")
+    assert code == 0 and said.count("many colours") == 1, said
 
 
 def test_what_a_picture_cannot_be_is_refused_and_one_of_many_is_named(tmp_path):
