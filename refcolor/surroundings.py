@@ -182,6 +182,9 @@ def _background(picture: Image.Image, box: tuple) -> Image.Image | None:   # mod
                                                                  ImageFilter.MinFilter))
     area = label((most - least).max(2) < STEP, connectivity=1)
     long = np.bincount(area[rim], minlength=area.max() + 1) >= 0.05 * rim.sum()
+    below = np.bincount(np.ravel(area[h // 2:, [0, -1]]), minlength=area.max() + 1) > 4
+    if any(np.median(x[area == i], 0).min() >= 245 for i in np.flatnonzero(below) if i):
+        return None                              # the paper is white: hair fills what is close up
     found = {i for i in np.union1d(area[:4, :4], area[:4, -4:]) if i and long[i]}
     colours = [np.median(x[area == i], 0) for i in found]
     for i in {*np.concatenate([area[:, 0], area[:, -1], area[-1]])} - {0}:    # below an arm
@@ -200,14 +203,19 @@ def _with_rim(picture: Image.Image) -> tuple:   # a box
             *np.minimum(np.add(figure[2:], more), sheet[2:]).tolist())
 
 
+def _upper_rim(picture: Image.Image) -> np.ndarray:   # (n, 3)
+    "Pixels around a figure, above."
+    small = picture.crop(_with_rim(picture))
+    small.thumbnail((256, 256), Image.Resampling.BOX)
+    x, half = np.asarray(small), small.height // 2
+    return np.concatenate([x[0], x[:half, 0], x[:half, -1]])
+
+
 def is_on_white(
     picture: Image.Image,   # a reference, mode RGB
 ) -> bool:
     "Whether the paper around a figure is white, for the most part."
-    rim = picture.crop(_with_rim(picture))
-    rim.thumbnail((256, 256), Image.Resampling.BOX)
-    x, half = np.asarray(rim).min(2) < 225, rim.height // 2
-    return bool(np.concatenate([x[0], x[:half, 0], x[:half, -1]]).mean() < 0.4)
+    return bool((_upper_rim(picture).min(1) < 225).mean() < 0.4)
 
 
 def on_white(
@@ -222,7 +230,9 @@ def on_white(
             result.paste("white", box, background)
             note = "its background is taken for white paper"
         box = _with_rim(result)
-    if not is_on_white(result):
+    rim = _upper_rim(result)
+    other = rim[rim.min(1) < 225]                  # of one colour it is hair that the border cuts
+    if len(other) >= 0.4 * len(rim) and np.ptp(np.quantile(other, (0.1, 0.9), 0), 0).max() > 48:
         note = ("many colours around the figure, which may be taken for its own; cut it out, on "
                 "white or on nothing")
     return result, note

@@ -463,6 +463,9 @@ def test_what_the_border_cuts_and_what_is_white_is_no_background():
     assert on_white(white) == (white, "")
     kept = on_white(red)[0]
     assert apart(kept, white).mean() < 1 and (pixels(kept)[0] == HAIR).all(1).sum() > 60
+    close = Image.new("RGB", (240, 240), HAIR)                        # close up, white paper is seen below
+    for shape, colour in (((50, 70, 190, 300), SKIN), ((-60, 190, 30, 300), "white"), ((210, 190, 300, 300), "white")): ImageDraw.Draw(close).ellipse(shape, colour, "black", 3)
+    assert on_white(close) == (close, "")
     twice = on_white(kept)
     assert twice == (kept, ""), "what was done is not done again"
 

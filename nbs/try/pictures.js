@@ -339,7 +339,11 @@ function backgroundOf(image, box) {                       // 0 to 255, of the bo
     if (!members.has(a)) members.set(a, []);
     members.get(a).push(i);
   });
-  const along = new Map(), found = new Set();
+  const below = new Map(), along = new Map(), found = new Set();
+  for (let y = h >> 1; y < h; y++) for (const a of [area[y * w], area[y * w + w - 1]])
+    below.set(a, (below.get(a) ?? 0) + 1);
+  for (const [a, n] of below)                             // the paper is white: hair, close up
+    if (a && n > 4 && Math.min(...colour(members.get(a))) >= 245) return null;
   for (const i of rim) along.set(area[i], (along.get(area[i]) ?? 0) + 1);
   for (let y = 0; y < Math.min(4, h); y++) for (let x = 0; x < Math.min(4, w); x++)
     for (const a of [area[y * w + x], area[y * w + w - 1 - x]])
@@ -375,7 +379,12 @@ function onWhite(image, name) {                           // with a note, if som
     box = withRim(result);
   }
   const { w, h, planes } = thumbnail(crop(result, box), 256), rim = upperRim(w, h);
-  if (rim.filter((i) => planes.some((p) => p[i] < 225)).length >= 0.4 * rim.length)
+  const other = rim.filter((i) => planes.some((p) => p[i] < 225)), n = other.length;
+  const span = (p) => {                                   // of one colour it is hair, close up
+    const sorted = other.map((i) => p[i]).sort((a, b) => a - b);
+    return sorted[Math.floor(0.9 * (n - 1))] - sorted[Math.floor(0.1 * (n - 1))];
+  };
+  if (n >= 0.4 * rim.length && planes.some((p) => span(p) > 48))
     note = "many colours around the figure, which may be taken for its own; cut it out, on white " +
            "or on nothing";
   return { ...result, notes: [...image.notes, ...note ? [`${name}: ${note}`] : []] };
