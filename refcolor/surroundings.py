@@ -167,6 +167,14 @@ def page_alone(
 STEP = 14    # levels within 3 × 3 pixels of a small, soft copy; a shape's border has more
 
 
+def _areas(flat: np.ndarray, starts: np.ndarray) -> np.ndarray:   # bool (h, w); int (h, w)
+    "Connected areas through these pixels, numbered from 2 to 255; 0 elsewhere."
+    area, n = Image.fromarray(np.uint8(flat)).copy(), 1     # scikit-image takes a second to load
+    for y, x in np.argwhere(starts & flat).tolist():
+        if n < 255 and area.getpixel((x, y)) == 1: ImageDraw.floodfill(area, (x, y), n := n + 1)
+    return np.where(np.asarray(area) == 1, 0, np.asarray(area, int))
+
+
 def _background(picture: Image.Image, box: tuple) -> Image.Image | None:   # mode L, of the box
     "Where colour that is not white reaches inward from an upper corner, without a step."
     small = picture.crop(box)
@@ -175,12 +183,13 @@ def _background(picture: Image.Image, box: tuple) -> Image.Image | None:   # mod
     rim = np.zeros((h, w), bool)
     rim[0] = rim[:h // 2, 0] = rim[:h // 2, -1] = True                    # shoulders end below
     if np.median(np.asarray(small)[rim], 0).min() >= 245: return None
-    from skimage.measure import label                                     # it takes a second
     small = small.filter(ImageFilter.BoxBlur(1))                          # grain is no step
     x = np.asarray(small, int)
     most, least = (np.asarray(small.filter(f(3)), int) for f in (ImageFilter.MaxFilter,
                                                                  ImageFilter.MinFilter))
-    area = label((most - least).max(2) < STEP, connectivity=1)
+    ends = np.ones((h, w), bool)
+    ends[1:-1, 1:-1] = False
+    area = _areas((most - least).max(2) < STEP, ends)
     long = np.bincount(area[rim], minlength=area.max() + 1) >= 0.05 * rim.sum()
     below = np.bincount(np.ravel(area[h // 2:, [0, -1]]), minlength=area.max() + 1) > 4
     if any(np.median(x[area == i], 0).min() >= 245 for i in np.flatnonzero(below) if i):
@@ -330,8 +339,8 @@ def is_palette(
                                                                  ImageFilter.MinFilter))
     plain = ((most - least).max(2) < STEP) & (least.min(2) < 240)
     if plain.sum() < 0.5 * (least.min(2) < 240).sum(): return False       # it has outlines
-    from skimage.measure import label, regionprops
-    fields = [f for f in regionprops(label(plain, connectivity=1)) if f.area > 100]
-    sizes = np.array([[f.bbox[2] - f.bbox[0], f.bbox[3] - f.bbox[1]] for f in fields])
+    area = _areas(plain, plain)
+    fields = [at for i in range(2, area.max() + 1) if len(at := np.argwhere(area == i)) > 100]
+    sizes = np.array([np.ptp(at, 0) + 1 for at in fields])
     alike = len(fields) > 2 and (np.ptp(sizes, 0) <= 4).all()
-    return bool(alike and all(f.extent > 0.7 for f in fields))
+    return bool(alike and all(len(at) > 0.7 * size.prod() for at, size in zip(fields, sizes)))
