@@ -302,7 +302,7 @@ def _parted(
 ) -> bool:
     "Whether paper from top to bottom parts the ink in pieces of about one height."
     filled = np.flatnonzero(ink.any(0))
-    ends = np.flatnonzero(np.diff(filled) > gap * max(ink.shape)) + 1
+    ends = np.flatnonzero(np.diff(filled) > max(2, gap * max(ink.shape))) + 1
     pieces = [ink[:, x[0]:x[-1] + 1] for x in np.split(filled, ends) if len(x)]
     most, widest = (max(map(of, pieces), default=0) for of in (np.sum, lambda p: p.shape[1]))
     # a speech mark, a tail, a star is smaller
