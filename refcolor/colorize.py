@@ -117,7 +117,7 @@ def lines_in(
     if clean and not extract:
         lines, note = page_alone(lines, picture)
         if note: add_note(picture, f"{note}; --no-clean takes all as it is")
-        if note and (areas := areas_note(picture)) and not areas_note(lines.convert("RGB")):
+        if note and (areas := areas_note(picture)) and not toned(lines):
             subject, notes = picture.info["refcolor"]          # they lay around the page
             picture.info["refcolor"] = subject, [n for n in notes if areas not in n]
     low, high = lines.getextrema()

@@ -204,17 +204,64 @@ def _background(picture: Image.Image, box: tuple) -> Image.Image | None:   # mod
     return wide.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.BILINEAR)
 
 
-def _with_rim(picture: Image.Image) -> tuple:   # a box
-    "The figure of a picture, and a strip of what is around it on its sheet."
-    figure, sheet = drawn_in(picture)
-    more = 2 + round(0.06 * max(figure[2] - figure[0], figure[3] - figure[1]))
-    return (*np.maximum(np.subtract(figure[:2], more), sheet[:2]).tolist(),
-            *np.minimum(np.add(figure[2:], more), sheet[2:]).tolist())
+def _wide(mask: np.ndarray, n: int) -> np.ndarray:   # bool (h, w), True beyond its border
+    "Within n // 2 pixels of what is true."
+    mask = np.pad(np.uint8(mask), n, constant_values=1)
+    return np.asarray(Image.fromarray(mask).filter(ImageFilter.MaxFilter(n)))[n:-n, n:-n] > 0
+
+
+def _outside(small: Image.Image) -> np.ndarray:   # bool (h, w)
+    "White that the border reaches."
+    light = np.pad(np.uint8(np.asarray(small).min(2) >= 240), 1, constant_values=1)
+    light = Image.fromarray(light).copy()
+    ImageDraw.floodfill(light, (0, 0), 2)
+    return np.asarray(light)[1:-1, 1:-1] == 2
+
+
+def _is_card(inside: np.ndarray) -> bool:   # bool (h, w), as large as its box
+    "Whether a shape is a rectangle with round corners, up to a disc."
+    (h, w), shape = inside.shape, Image.new("1", inside.shape[::-1])
+    for radius in (1/24, 1/12, 1/8, 1/6, 1/4, 1/3, 1/2):
+        shape.paste(0, (0, 0, w, h))
+        ImageDraw.Draw(shape).rounded_rectangle((0, 0, w - 1, h - 1), radius * min(w, h), 1)
+        if (inside & shape).sum() > 0.97 * (inside | shape).sum(): return True
+    return False
+
+
+def _card(picture: Image.Image) -> tuple | None:   # a box; mode L, of the box
+    "A disc or a card on white that a figure stands on, and where it is seen."
+    box = 0, 0, *picture.size
+    for _ in range(2):                                             # again, with more pixels
+        small = picture.crop(box)
+        small.thumbnail((256, 256), Image.Resampling.BOX)
+        outside = _outside(small)
+        if not (found := Image.fromarray(~outside).getbbox()): return None
+        ends, scale = np.reshape(found, (2, 2)), np.subtract(box[2:], box[:2]) / small.size
+        low, high = box[:2] + ends * scale
+        box = *map(int, low), *map(int, np.ceil(high))
+    x, outside = np.array(small.crop(found)), outside[found[1]:found[3], found[0]:found[2]]
+    h, w = outside.shape
+    is_round = outside[[0, 0, -1, -1], [0, -1, 0, -1]].all()                       # else a background, with a margin
+    if min(h, w) < 32 or not is_round or not _is_card(~outside): return None
+    edge = _wide(outside, 5)                                       # soft
+    rim = _wide(edge, 5) & ~edge
+    rim[h // 2:] = False
+    x[edge] = np.median(x[rim], 0)
+    if not (background := _background(Image.fromarray(x), (0, 0, w, h))): return None
+    seen = np.asarray(background) > 127
+    figure = ~(seen | edge)
+    pieces = np.bincount(_areas(figure, figure)[figure], minlength=1)
+    deep = ~_wide(~seen | edge, 2 * (max(h, w) // 40) + 1)
+    # an outline is narrow; eyes and a mouth are small; what a ring is around is white
+    if (seen[rim].mean() < 0.5 or deep.mean() < 0.02 or pieces.max() < 0.08 * figure.size
+            or (x[figure].min(1) >= 240).mean() > 0.5): return None
+    seen = Image.fromarray(np.uint8(255) * (seen | edge))
+    return box, seen.resize(np.subtract(box[2:], box[:2]).tolist(), Image.Resampling.BILINEAR)
 
 
 def _upper_rim(picture: Image.Image) -> np.ndarray:   # (n, 3)
     "Pixels around a figure, above."
-    small = picture.crop(_with_rim(picture))
+    small = picture.crop(drawn_in(picture)[0])
     small.thumbnail((256, 256), Image.Resampling.BOX)
     x, half = np.asarray(small), small.height // 2
     return np.concatenate([x[0], x[:half, 0], x[:half, -1]])
@@ -227,18 +274,27 @@ def is_on_white(
     return bool((_upper_rim(picture).min(1) < 225).mean() < 0.4)
 
 
+def _without(picture: Image.Image, box: tuple, background: Image.Image) -> Image.Image:
+    "White but for what stands before a background."
+    result = Image.new("RGB", picture.size, "white")
+    result.paste(picture.crop(box), box)
+    result.paste("white", box, background)
+    return result
+
+
 def on_white(
     picture: Image.Image,   # a reference, mode RGB
 ) -> tuple:                 # the same, its background white; a note, perhaps ""
     "A reference's figure on white paper."
     result, box, note = picture, (0, 0, *picture.size), ""
     for _ in range(2):
+        if card := _card(result):
+            result, note = _without(result, *card), "what its figure stands on is taken for white paper"
+            break
         if background := _background(picture, box):
-            result = Image.new("RGB", picture.size, "white")
-            result.paste(picture.crop(box), box)
-            result.paste("white", box, background)
+            result = _without(picture, box, background)
             note = "its background is taken for white paper"
-        box = _with_rim(result)
+        box = drawn_in(result)[0]
     rim = _upper_rim(result)
     other = rim[rim.min(1) < 225]                  # of one colour it is hair that the border cuts
     if len(other) >= 0.4 * len(rim) and np.ptp(np.quantile(other, (0.1, 0.9), 0), 0).max() > 48:
@@ -263,20 +319,12 @@ def spilled(
     for a, b, is_open in zip((wall.T, wall, wall.T[::-1], wall[::-1]),
                              (rim.T, rim, rim.T[::-1], rim[::-1]), sides):
         a[:3], b[:2] = not is_open, is_open | b[:2]
-    down, across = (np.flatnonzero(ink.any(k)) + 3 for k in (1, 0))
-    if not rim.any() or not len(down): return False
-    wall[down[-1], across[0]:across[-1] + 1] = True                    # shoulders are open below
+    if not rim.any(): return False
     paper = Image.fromarray(np.uint8(~wall)).filter(ImageFilter.MinFilter(5))    # through no gap
-    w, h = paper.size
-    for start in ((0, h // 2), (w // 2, 0), (w - 1, h // 2)):
-        if paper.getpixel(start) == 1: ImageDraw.floodfill(paper, start, 2)
-    paper = np.asarray(paper.point([0, 0, 1] + 253 * [0]).filter(ImageFilter.MaxFilter(3))) > 0
-    paper = paper[3:-3, 3:-3] & ~ink
+    paper = np.asarray(paper.filter(ImageFilter.MaxFilter(3)))[3:-3, 3:-3] > 0
     other = abs(colour - np.median(colour[rim], 0)).max(2) > 36
     # a pattern leaves no paper, so all at the border counts; a wide figure's hair is there, too
-    if other[rim].mean() > 0.3: return True
-    other &= paper
-    return bool(other.mean() > 0.015 and (other & rim).sum() > 0.05 * rim.sum())
+    return bool(other[rim].mean() > 0.3 or (other & paper & ~ink & rim).sum() > 0.05 * rim.sum())
 
 # %% ../nbs/app/surroundings.ipynb #a8ad3de7
 def _part(lines: Image.Image) -> Image.Image:   # at most 256 pixels wide and high
@@ -304,10 +352,10 @@ def _parted(
     filled = np.flatnonzero(ink.any(0))
     ends = np.flatnonzero(np.diff(filled) > max(2, gap * max(ink.shape))) + 1
     pieces = [ink[:, x[0]:x[-1] + 1] for x in np.split(filled, ends) if len(x)]
-    most, widest = (max(map(of, pieces), default=0) for of in (np.sum, lambda p: p.shape[1]))
+    widest = max((p.shape[1] for p in pieces), default=0)
     # a speech mark, a tail, a star is smaller
-    return sum(p.sum() > 0.3 * most and p.shape[1] > alike * widest
-               and np.ptp(np.flatnonzero(p.any(1))) > 0.6 * ink.shape[0] for p in pieces) > 1
+    return sum(p.shape[1] > alike * widest
+               and bool(np.ptp(np.flatnonzero(p.any(1))) > 0.6 * len(ink)) for p in pieces) > 1
 
 
 def toned(

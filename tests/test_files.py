@@ -396,12 +396,19 @@ def straight_drawings():
         return image
     box = lambda *v: ("rectangle", v, None, 0, 4)
     line = lambda *v: ("line", v, 0, 4)
+    face = "ellipse", (120, 60, 280, 360), None, 0, 4
     yield "phone", drawn(box(110, 20, 290, 380), box(125, 60, 275, 330), box(180, 345, 220, 365))
     yield "house", drawn(box(90, 190, 310, 360), line(60, 200, 200, 60, 340, 200), box(180, 280, 220, 360), line(0, 360, 400, 360))
     yield "horizon", drawn(line(0, 250, 400, 245), ("ellipse", (150, 100, 250, 330), None, 0, 4))
     yield "striped shirt", drawn(("ellipse", (140, 20, 260, 160), None, 0, 4), box(90, 160, 310, 400), *(line(90, y, 310, y) for y in range(185, 400, 25)))
     yield "window", drawn(box(80, 80, 320, 320), line(80, 200, 320, 200), line(200, 80, 200, 320))
     yield "black hair", drawn(("ellipse", (-40, 20, 440, 700), 0), ("ellipse", (100, 150, 300, 420), 255, 0, 4))
+    yield "fence", drawn(face, *(line(0, y, 400, y) for y in (80, 160, 240, 320)))
+    yield "shelves", drawn(face, *(line(0, y, 400, y) for y in (75, 100, 150, 165, 250, 262, 330)))
+    yield "blinds", drawn(face, *(line(0, y, 220, y) for y in range(40, 400, 40)))
+    yield "wall", drawn(face, line(20, 0, 20, 400))
+    for name, *posts in (("door post", 40, 46, 60, 66), ("tree", 40, 110), ("black edge", 2, 17)):
+        yield name, drawn(face, *(("rectangle", (*at, 400), 0) for at in zip(posts[::2], (0, 0), posts[1::2])))
     yield "black band", drawn(("rectangle", (0, 0, 400, 90), 0), ("ellipse", (100, 150, 300, 380), 255, 0, 4))
 
 
@@ -414,6 +421,34 @@ def test_what_is_drawn_is_neither_ruling_nor_a_page():
     for name in ("avatars", "openmoji"):                  # emoji have straight lines and frames
         sketches = open_dataset(name, split="test", size=128, n=16).batch(range(16)).sketch
         assert not any(page_alone(to_image(s))[1] for s in sketches), name
+
+
+def test_a_margin_is_ruled_across_the_lines_of_a_large_page():
+    page = Image.new("L", (1500, 1500), 255)
+    for y in range(60, 1500, 70): ImageDraw.Draw(page).line((0, y - 30, 1500, y + 30), 180, 3)
+    ImageDraw.Draw(page).line((230, 0, 170, 1500), 180, 3)
+    ImageDraw.Draw(page).ellipse((500, 300, 1000, 1200), None, 0, 9)
+    from refcolor.surroundings import page_alone
+    result, note = page_alone(page)
+    assert "ruled" in note and np.asarray(result)[:, :450].min() == 255 and np.asarray(result).min() == 0
+
+
+@pytest.mark.parametrize("broken, desk_ends, said", [(0.35, 378, "around the page is left out"), (0, 400, "left out; what is drawn beyond"), (0.35, 0, "stays without colour")], ids=["page", "page with a floor", "frame"])
+def test_edges_may_be_broken_and_be_of_two_kinds(broken, desk_ends, said):
+    "Four lines askew, one of them with a gap; on a desk, on one that ends at the sheet's lower border, on one sheet of paper."
+    from refcolor.surroundings import page_alone
+    desk, lines = Image.new("L", (400, 400), 180 if desk_ends else 255), Image.new("L", (400, 400), 255)
+    ImageDraw.Draw(desk).polygon((20, 14, 384, 24, 376, max(desk_ends, 386), 12, desk_ends), 255)
+    pen = ImageDraw.Draw(lines)
+    pen.ellipse((120, 60, 280, 360), None, 0, 4)
+    alone = lines.copy()
+    pen.line((20, 14, 384, 24, 376, 386, 12, 378), 90, 2)
+    pen.line((12, 378, 20 - 8 * broken, 14 + 364 * broken), 90, 2)
+    result, note = page_alone(lines, desk)
+    assert said in note and np.abs(np.subtract(result.info.get("seen", result), alone, dtype=float)).mean() < 0.1
+    floor = np.abs(np.subtract(result, alone, dtype=float))[370:].mean()       # what is drawn stays
+    assert (floor > 1) == ("drawn" in note)
+    if "left out" in note: assert not np.abs(np.subtract(result, alone, dtype=float))[:370].any()
 
 
 def on_ground(ground, reference=COLOUR):
@@ -470,12 +505,99 @@ def test_what_the_border_cuts_and_what_is_white_is_no_background():
     assert twice == (kept, ""), "what was done is not done again"
 
 
+def on_card(picture, radius, colour, scale=1.):
+    "Its figure, perhaps smaller, on a card with round corners, or a disc; white around."
+    light = picture.convert("L").point([255 * (v > 250) for v in range(256)]).copy()
+    ImageDraw.floodfill(light, (0, 0), 128)
+    cut, size = light.point([255 * (v != 128) for v in range(256)]), round(scale * picture.width)
+    card, shape = Image.new("RGB", picture.size, colour), Image.new("L", picture.size)
+    card.paste(picture.resize((size, size)), ((picture.width - size) // 2, (picture.height - size) // 2), cut.resize((size, size)))
+    ImageDraw.Draw(shape).rounded_rectangle((9, 9, 230, 230), radius, 255)
+    return Image.composite(card, Image.new("RGB", picture.size, "white"), shape)
+
+
+@pytest.mark.parametrize("radius", [18, 60, 111])
+@pytest.mark.parametrize("colour", [(150, 200, 250), (40, 40, 60), (225, 235, 245)], ids=["sky", "night", "pale"])
+def test_a_disc_or_card_behind_a_figure_is_no_colour_of_it(radius, colour, tight):
+    for scale in (1., 0.6):
+        card = on_card(COLOUR, radius, colour, scale)
+        on_grey = Image.composite(card, Image.new("RGB", card.size, "grey"), on_card(Image.new("RGB", card.size, "white"), radius, "black").convert("L").point([255 * (v < 128) for v in range(256)]))
+        for reference in (card, on_sheet(card, (700, 500), (300, 100)), on_grey):
+            result = colorize(LINE, reference)
+            assert [n.split(": ", 1)[1] for n in result.info["notes"]] == ["what its figure stands on is taken for white paper; --no-clean keeps it"]
+            assert error(result) < 1.5 * tight + 2
+
+
+def test_a_round_face_a_badge_and_a_ring_are_no_card():
+    "Nor is what has an outline, or no figure on it."
+    from refcolor.surroundings import on_white
+    disc = "ellipse", (20, 20, 220, 220)
+    eyes = [("ellipse", (x, 80, x + 24, 116), "black") for x in (70, 146)] + [("arc", (60, 90, 180, 190), 20, 160, "black", 8)]
+    outlined = shapes((240, 240), (*disc, (150, 200, 250), "black", 10), ("ellipse", (70, 60, 170, 180), SKIN, "black", 3), mode="RGB")
+    for picture in (shapes((240, 240), (*disc, "gold"), *eyes, mode="RGB"), shapes((240, 240), (*disc, "gold"), mode="RGB"), outlined,
+                    shapes((240, 240), (*disc, None, "black", 24), ("rectangle", (100, 100, 140, 140), "black"), mode="RGB"), COLOUR):
+        assert on_white(picture) == (picture, "")
+
+
 def test_a_background_of_many_colours_is_said():
     patches = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).resize((240, 240), 0)
     for ground in (STRIPES, patches):
         said = notes(LINE, on_ground(ground))
         assert len(said) == 1 and "many colours around the figure" in said[0] and "cut it out" in said[0]
     assert not notes(LINE, COLOUR.crop((50, 20, 190, 240)))
+
+
+def lower_strip(width):
+    page = on_ground("grey")
+    page.paste("white", (0, 240 - width, 240, 240))
+    return page
+
+
+def with_line(picture, line):
+    picture = picture.copy()
+    ImageDraw.Draw(picture).line(line, "black", 4)
+    return picture
+
+
+def with_sun(picture):
+    picture = picture.copy()
+    ImageDraw.Draw(picture).ellipse((-10, -10, 10, 10), "gold")
+    return picture
+
+
+@pytest.mark.parametrize("reference, at, colour", [
+    (lower_strip(3), (5, 5), (255, 255, 255)), (with_line(on_ground("grey"), (0, 150, 60, 190)), (8, 200), (255, 255, 255)),
+    (on_ground("red").crop((66, 34, 174, 170)), (1, 1), (255, 255, 255)), (with_sun(on_ground("grey")), (3, 3), (255, 215, 0))],
+    ids=["scan's edge", "below an arm", "corners of a close-up", "a sun"])
+def test_what_is_background_becomes_white(reference, at, colour):
+    "White along the lower border is no paper, what an arm parts from the rest is background; a little in a corner is neither."
+    from refcolor.surroundings import on_white
+    kept = on_white(reference)[0]
+    assert kept.getpixel(at) == colour and apart(kept, reference).mean() > 20
+
+
+def coat(top):
+    "A figure whose clothes fill the sheet from side to side."
+    image = Image.new("RGB", (240, 240), "white")
+    ImageDraw.Draw(image).polygon((-9, 260, -9, top, 70, top - 10, 170, top - 10, 250, top, 250, 260), SHIRT, "black", 3)
+    ImageDraw.Draw(image).ellipse((90, 8, 150, 80), SKIN, "black", 3)
+    return image
+
+
+def test_clothes_up_to_the_border_and_a_sunset_stay():
+    "Paper is judged by what is above; where all is background, nothing is."
+    from refcolor.surroundings import on_white
+    shade = Image.linear_gradient("L").resize((240, 240)).point([60 + v // 2 for v in range(256)])
+    sunset = Image.merge("RGB", [shade, shade.rotate(90), Image.new("L", (240, 240), 200)])
+    assert on_white(coat(50)) == (coat(50), "") and on_white(sunset)[0] == sunset
+
+
+def test_paper_is_white_for_the_most_part():
+    "Hair may reach the border; a ground that is white at one side alone is another colour."
+    from refcolor.surroundings import is_on_white
+    half = on_ground("grey")
+    half.paste(COLOUR.crop((0, 0, 90, 240)), (0, 0))
+    assert [is_on_white(p) for p in (COLOUR, COLOUR.crop((20, 40, 220, 230)), half, on_ground("grey"))] == [True, True, False, False]
 
 
 def watermarked(page, level=190):
@@ -1098,6 +1220,67 @@ def test_drawings_of_one_figure_are_none_of_two():
     from refcolor.show import to_image
     drawings = open_dataset("avatars", split="test", size=64, n=256).batch(range(64)).sketch
     assert not any(several_figures(to_image(d)) for d in drawings)
+
+
+def shapes(size, *drawn, mode="L"):
+    "Kinds of Pillow's `ImageDraw`, and what they take."
+    image = Image.new(mode, size, "white")
+    for kind, *what in drawn: getattr(ImageDraw.Draw(image), kind)(*what)
+    return image
+
+
+def ellipse(x, y, w, h): return "ellipse", (x, y, x + w, y + h), None, 0, 4
+
+
+@pytest.mark.parametrize("parts, several", [
+    ([ellipse(10, 10, 170, 380), ellipse(210, 10, 170, 380)], True),
+    ([ellipse(10, 10, 200, 380), ("rectangle", (300, 10, 306, 390), 0)], False), ([ellipse(10, 10, 170, 380), ellipse(210, 270, 170, 120)], False),
+    ([ellipse(30, 10, 340, 250), ("polygon", (10, 390, 60, 290, 340, 290, 390, 390), None, 0, 4)], False),
+    ([ellipse(10, 10, 380, 180), ellipse(10, 210, 380, 180)], True)], ids=["two", "a staff", "a cup", "head and shoulders", "above"])
+def test_what_stands_beside_a_figure_is_no_second_one(parts, several):
+    from refcolor.surroundings import several_figures
+    assert several_figures(shapes((400, 400), *parts)) == several
+
+
+@pytest.mark.parametrize("radius, level, grey", [(30, 128, True), (8, 128, False), (30, 40, False)])
+def test_a_grey_area_counts_from_some_size_on(radius, level, grey):
+    "Where it is nearly black it is ink."
+    from refcolor.surroundings import toned
+    lines = shapes((400, 400), ellipse(10, 10, 380, 380), ("ellipse", (200 - radius, 200 - radius, 200 + radius, 200 + radius), level))
+    assert toned(lines) == grey
+
+
+FIELDS = [("rectangle", (100 * k + 10, 10, 100 * k + 90, 90), c) for k, c in enumerate(("red", "gold", "teal"))]
+GRAIN = Image.fromarray(np.random.default_rng(0).integers(60, 200, (100, 100, 3), np.uint8)).resize((300, 300), 0)
+
+
+@pytest.mark.parametrize("picture, palette", [
+    (shapes((300, 100), *FIELDS, mode="RGB"), True), (shapes((300, 100), *FIELDS, *[("rectangle", (x, 93, x + 12, 98), "black") for x in (20, 120, 220)], mode="RGB"), True),
+    (shapes((300, 100), *FIELDS[:2], ("rectangle", (210, 10, 240, 90), "teal"), mode="RGB"), False),
+    (shapes((300, 100), *[("polygon", (100 * k + 10, 90, 100 * k + 50, 10, 100 * k + 90, 90), c) for k, (*_, c) in enumerate(FIELDS)], mode="RGB"), False),
+    (on_sheet(GRAIN, GRAIN.size, (0, 0)), False), (shapes((300, 100), *FIELDS[:2], mode="RGB"), False)], ids=["fields", "labelled", "one smaller", "triangles", "on a pattern", "two"])
+def test_fields_of_one_size_alone_are_a_palette(picture, palette):
+    from refcolor.surroundings import is_palette
+    if picture.size == GRAIN.size:
+        for x in (20, 120, 220): picture.paste("red", (x, 100, x + 70, 170))
+    assert is_palette(picture) == palette
+
+
+def test_a_dark_figure_beside_a_light_one_is_a_second_one():
+    two = on_sheet(LINE, (520, 240), (270, 0))
+    two.paste(figure(("black", "white", "black")), (0, 0))
+    assert "several figures" in str(notes(two))
+
+
+def test_a_painted_page_on_a_desk_is_said_as_without_it():
+    page = on_sheet(COLOUR, (440, 420), (110, 90))
+    for picture in (page, on_desk(page, 3)[0]): assert "dark or coloured areas" in str(notes_of(lines_of(picture)))
+
+
+def test_no_way_back_is_named_where_nothing_was_changed():
+    from refcolor.colorize import reference_of
+    said, = notes_of(reference_of(on_ground(GRAIN)))
+    assert "many colours" in said and "--no-clean" not in said
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
