@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['paper_of', 'ink_of', 'extract_lines', 'lines_of', 'lines_in', 'reference_of', 'page_colours', 'full_size', 'colorize',
-           'flat_colours', 'spill_note', 'attends', 'painted_square', 'default_weights']
+           'flat_colours', 'spill_note', 'turn_note', 'attends', 'painted_square', 'default_weights']
 
 # %% ../nbs/14_colorize.ipynb #745a11fb
 from contextlib import suppress
@@ -25,12 +25,12 @@ from .data.decode import (add_note, areas_note, colourless, edges_of, no_drawing
                                   read_sketch, strip_note)
 from .flats import colour_between_lines
 from .framing import View
-from .generator import Generator, load_generator
+from .generator import Generator, gather_levels, load_generator
 from .hints import hint_mask, parse_hints, pixel_at
 from .show import to_image, to_tensor
 from .sketch import xdog
 from .surroundings import (figures_in, is_on_white, is_palette, on_white, page_alone,
-                                   several_figures, spilled, toned)
+                                   several_figures, spilled, toned, without_pencil)
 
 # %% ../nbs/14_colorize.ipynb #ecf19f85
 def paper_of(
@@ -113,6 +113,10 @@ def lines_in(
     clean: bool = True, extract: bool = False,   # as it was read
 ) -> Image.Image:           # mode L, ink dark on 255
     "What `lines_of` finds in a picture."
+    if clean and not extract and (inked := without_pencil(picture)):
+        inked.info |= picture.info
+        picture = inked
+        add_note(picture, "pale coloured lines under the ink are taken away; --no-clean keeps them")
     lines = extract_lines(picture) if extract else ink_of(picture, clean)
     if clean and not extract:
         lines, note = page_alone(lines, picture)
@@ -272,6 +276,9 @@ def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
     notes = [note for picture in pictures for note in notes_of(picture)]
     for note in notes: say(f"note: {note}")
     views = [View.of(picture, generator.config.size) for picture in pictures]
+    if note := turn_note(generator, *views):
+        notes.append(f"{pictures[0].info['refcolor'][0]}: {note}")
+        say(f"note: {notes[-1]}")
     fake = painted_square(generator, *views, hints=looks)
     colours = page_colours(fake, pictures[0], views[0])
     if note := spill_note(colours, pictures[0], views[0], pictures[1:]):
@@ -285,6 +292,23 @@ def spill_note(colours: Image.Image, lines: Image.Image, view: View, references:
     if not spilled(colours, lines, view) or not all(map(is_on_white, references)): return ""
     return ("colours reach the border through the paper: something beside the figure (a pattern, a "
             "text, a fold) is taken for a part of it; clean the sheet, or cut the figure out")
+
+
+@torch.no_grad()
+def turn_note(generator: Generator, here: View, *there: View) -> str:
+    "What to say where the drawing finds itself in the references better when it is turned."
+    if not attends(generator): return ""
+    config, device = generator.config, next(generator.parameters()).device
+    p, levels = config.positions, config.used_levels
+    turned = torch.cat([to_tensor(here.square).rot90(k, (2, 3)) for k in range(4)])
+    colours = torch.cat([to_tensor(view.square) for view in there])
+    v_s = gather_levels(generator.sketch_encoder(turned.to(device)), levels, p)
+    v_r = gather_levels(generator.reference_encoder(colours.to(device)), levels, p).flatten(0, 1)
+    fit = generator.fusion(v_s, v_r.expand(4, -1, -1), True)[1].amax(2).mean(1).tolist()
+    k = max(range(4), key=fit.__getitem__)
+    if fit[k] < max(7, 1.1 * fit[0]): return ""     # many things have no upper side
+    how = ("", "turned a quarter to the left", "upside down", "turned a quarter to the right")[k]
+    return f"the drawing fits the reference better {how}; turn the one that is not upright"
 
 
 def attends(generator: Generator) -> bool:

@@ -423,6 +423,37 @@ def test_what_is_drawn_is_neither_ruling_nor_a_page():
         assert not any(page_alone(to_image(s))[1] for s in sketches), name
 
 
+def over_pencil(page, colour, width=2):
+    "The page's ink over a circle, a cross and guides."
+    pencil = Image.new("RGB", page.size, "white")
+    pen, (w, h) = ImageDraw.Draw(pencil), page.size
+    pen.ellipse((w // 5, h // 12, w * 4 // 5, h * 2 // 3), None, colour, width)
+    for k in (2, 3, 4): pen.line((0, h * k // 6, w, h * k // 6 + 9), colour, width), pen.line((w * k // 6, 0, w * k // 6 - 9, h), colour, width)
+    return ImageChops.multiply(pencil, page)
+
+
+@pytest.mark.parametrize("colour", [(140, 190, 255), (255, 150, 150), (150, 230, 160)], ids=["blue", "red", "green"])
+@pytest.mark.parametrize("size", [240, 1200])
+def test_construction_lines_are_no_ink(colour, size):
+    page = figure(size=size)
+    lines = lines_of(over_pencil(page, colour, size // 120))
+    assert [n.split(": ", 1)[1] for n in notes_of(lines)] == ["pale coloured lines under the ink are taken away; --no-clean keeps them"]
+    assert apart(lines, page).mean() < 0.5
+    kept = lines_of(over_pencil(page, colour, size // 120), clean=False)
+    assert apart(kept, page).mean() > 0.9 and not any("pale" in n for n in notes_of(kept))
+
+
+def test_coloured_ink_pastel_areas_and_cream_paper_are_no_construction():
+    "Blue lines alone are the drawing, as strong colours and a few pale strokes are."
+    from refcolor.surroundings import without_pencil
+    blush = LINE.copy()
+    for x in (90, 96): ImageDraw.Draw(blush).line((x, 120, x - 4, 126), (255, 150, 150), 2)
+    pastel = figure(("white", (255, 190, 200), "white"))
+    cream = Image.composite(Image.new("RGB", LINE.size, (255, 245, 200)), LINE, LINE.convert("1"))
+    for picture in (figure(ink=(140, 190, 255)), over_pencil(LINE, (220, 40, 40)), over_pencil(LINE, (170, 170, 170)), blush, over_pencil(pastel, (140, 190, 255)), cream, LINE, COLOUR):
+        assert without_pencil(picture) is None
+
+
 def test_a_margin_is_ruled_across_the_lines_of_a_large_page():
     page = Image.new("L", (1500, 1500), 255)
     for y in range(60, 1500, 70): ImageDraw.Draw(page).line((0, y - 30, 1500, y + 30), 180, 3)
@@ -526,6 +557,29 @@ def test_a_disc_or_card_behind_a_figure_is_no_colour_of_it(radius, colour, tight
             result = colorize(LINE, reference)
             assert [n.split(": ", 1)[1] for n in result.info["notes"]] == ["what its figure stands on is taken for white paper; --no-clean keeps it"]
             assert error(result) < 1.5 * tight + 2
+
+
+def with_header(picture):
+    screen = Image.new("RGB", (240, 400), "white")
+    screen.paste("navy", (0, 0, 240, 50))
+    ImageDraw.Draw(screen).text((9, 12), "Profile   Edit", "white", font_size=22)
+    screen.paste(picture, (0, 90))
+    return screen
+
+
+@pytest.mark.parametrize("reference", [ImageOps.expand(COLOUR, (0, 50), "black"), ImageOps.expand(COLOUR, (40, 0), (30, 30, 30)), with_header(COLOUR),
+                                       ImageOps.expand(COLOUR, (0, 0, 0, 40), "hotpink")], ids=["letterbox", "pillars", "screen", "below"])
+def test_bars_beside_a_reference_are_no_colour_of_its_figure(reference, tight):
+    result = colorize(LINE, reference)
+    assert [n.split(": ", 1)[1] for n in result.info["notes"]] == ["bars along its border are taken for white paper; --no-clean keeps it"]
+    assert error(result) < 1.33 * tight + 2
+
+
+def test_stripes_of_a_flag_and_a_wide_shirt_are_no_bars():
+    from refcolor.surroundings import on_white
+    flag = Image.new("RGB", (240, 150), "red")
+    flag.paste("white", (0, 50, 240, 100))
+    for picture in (flag, COLOUR.crop((60, 0, 180, 240)), coat(50), on_sheet(flag, (400, 400), (80, 120))): assert "bars" not in on_white(picture)[1]
 
 
 def test_a_round_face_a_badge_and_a_ring_are_no_card():
@@ -646,6 +700,19 @@ def test_colours_on_the_paper_are_said_only_where_they_are():
             for y, x in at[np.random.default_rng(k).integers(0, len(at), 12)].tolist(): ImageDraw.Draw(gaps).ellipse((x - 4, y - 4, x + 4, y + 4), "white")
             for page in (sketch, gaps, on_sheet(sketch.convert("RGB"), (400, 400), (70, 60)), sketch.crop((0, 0, 180, 256))):
                 assert "through the paper" not in str(notes(page, reference)), (name, k)
+
+
+@pytest.mark.parametrize("name", ["avatars", "personas"])
+def test_what_is_upside_down_is_said(name):
+    "Either of the two; an upright one is not, nor any sketch of the clean sets above but one of 224."
+    from refcolor.show import to_image
+    samples = open_dataset(name, split="test", size=256, n=24).batch(range(8))
+    for k in range(4):
+        sketch, reference = to_image(samples.sketch[k]), to_image(samples.image[k + 4])
+        fits = [[n for n in notes(*pair) if "fits the reference" in n] for pair in ((sketch, reference), (sketch.rotate(180), reference), (sketch, reference.rotate(180)))]
+        assert fits == [[], *[["the drawing fits the reference better upside down; turn the one that is not upright"]] * 2]
+    left = str(notes(sketch.rotate(90), reference)), str(notes(sketch.rotate(-90), reference))
+    assert "better turned a quarter to the right" in left[0] and "better turned a quarter to the left" in left[1]
 
 
 def test_black_areas_stay_black_in_a_shadow():

@@ -19,7 +19,7 @@ from PIL import Image, ImageChops
 from .layers import (Flats, hex_of, line_layer, paint_regions, palette_from, palette_of_all,
                                  save_layers)
 from ..colorize import (attends, lines_in, page_colours, painted_square, paper_of,
-                               reference_of, spill_note)
+                               reference_of, spill_note, turn_note)
 from ..core import UserError
 from ..data.decode import add_note, notes_of, read_picture, read_sketch
 from ..flats import palette_of, segment
@@ -155,9 +155,11 @@ class _Derived:
         drawing = self.drawing(state.sketch)
         def make():
             references = [*map(self._colour_picture, state.references)]
-            return spill_note(self.colours(state), drawing.lines, drawing.view, references)
-        spill = self._once("spill", soft_key(state), make) if complete else ""
-        return drawing.notes + [f"{state.sketch.name}: {spill}"] * bool(spill)
+            views = [self.reference(file).view for file in state.references]
+            said = (spill_note(self.colours(state), drawing.lines, drawing.view, references),
+                    turn_note(self.generator, drawing.view, *views))
+            return [f"{state.sketch.name}: {note}" for note in said if note]
+        return drawing.notes + (self._once("said", soft_key(state), make) if complete else [])
 
     def palette(self, state: State) -> tuple:
         "The flat colours, and which reference each is from; None: from none."
