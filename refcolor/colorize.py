@@ -296,19 +296,24 @@ def spill_note(colours: Image.Image, lines: Image.Image, view: View, references:
 
 @torch.no_grad()
 def turn_note(generator: Generator, here: View, *there: View) -> str:
-    "What to say where the drawing finds itself in the references better when it is turned."
+    "What to say where drawing and references find each other better when one is turned."
     if not attends(generator): return ""
     config, device = generator.config, next(generator.parameters()).device
     p, levels = config.positions, config.used_levels
-    turned = torch.cat([to_tensor(here.square).rot90(k, (2, 3)) for k in range(4)])
-    colours = torch.cat([to_tensor(view.square) for view in there])
-    v_s = gather_levels(generator.sketch_encoder(turned.to(device)), levels, p)
-    v_r = gather_levels(generator.reference_encoder(colours.to(device)), levels, p).flatten(0, 1)
-    fit = generator.fusion(v_s, v_r.expand(4, -1, -1), True)[1].amax(2).mean(1).tolist()
-    k = max(range(4), key=fit.__getitem__)
-    if fit[k] < max(7, 1.1 * fit[0]): return ""     # many things have no upper side
-    how = ("", "turned a quarter to the left", "upside down", "turned a quarter to the right")[k]
-    return f"the drawing fits the reference better {how}; turn the one that is not upright"
+    def turned(view):                                                         # (4, c, s, s)
+        x = to_tensor(view.square).to(device)
+        return torch.cat([x.rot90(k, (2, 3)) for k in range(4)])
+    v_s = gather_levels(generator.sketch_encoder(turned(here)), levels, p)
+    v_r = torch.cat([gather_levels(generator.reference_encoder(turned(view)), levels, p)
+                     for view in there], 1)
+    v_s, v_r = torch.cat([v_s, v_s[:1].expand(3, -1, -1)]), v_r[[0, 0, 0, 0, 1, 2, 3]]
+    fit = generator.fusion(v_s, v_r, True)[1].amax(2).mean(1).tolist()
+    k = max(range(7), key=fit.__getitem__)
+    if fit[k] < max(7, 1.08 * fit[0]): return ""                 # many things have no upper side
+    how = ("turned a quarter to the left", "upside down", "turned a quarter to the right")
+    names = ("drawing", "reference") if k < 4 else ("reference", "drawing")
+    return "the {} fits the {} better {}; turn the one that is not upright".format(
+        *names, how[(k - 1) % 3])
 
 
 def attends(generator: Generator) -> bool:
