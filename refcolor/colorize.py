@@ -139,8 +139,8 @@ def lines_in(
                           "(--no-clean) it is taken as dark ink on light paper")
     elif not (clean or extract) and (note := areas_note(picture)): add_note(picture, note)
     elif not extract and toned(lines) and not areas_note(picture):
-        add_note(picture, "grey areas, they darken the colours; colorize with extract (--extract) "
-                          "draws the lines of a picture")
+        add_note(picture, "grey areas (tones, stains, a shadow), they darken the colours; clean the "
+                          "sheet; a painting's lines are drawn with extract (--extract)")
     if note := strip_note(picture): add_note(picture, note)
     elif several_figures(lines):
         add_note(picture, "several figures; colour each by itself, with its own reference")
@@ -291,7 +291,8 @@ def spill_note(colours: Image.Image, lines: Image.Image, view: View, references:
     "What to say where colours lie on the paper, and those of the references do not."
     if not spilled(colours, lines, view) or not all(map(is_on_white, references)): return ""
     return ("colours reach the border through the paper: something beside the figure (a pattern, a "
-            "text, a fold) is taken for a part of it; clean the sheet, or cut the figure out")
+            "text, a fold) is taken for a part of it, or the border cuts the figure on both sides; "
+            "clean the sheet, or cut the figure out")
 
 
 @torch.no_grad()
