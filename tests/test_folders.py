@@ -296,13 +296,10 @@ def test_a_picture_that_training_would_read_is_not_written(tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_a_run_learns_from_and_sketches_as_references_are_said(tmp_path, capsys):
+def test_what_a_run_learns_from_is_said(tmp_path, capsys):
     for k in range(12): colour(tmp_path / "set" / f"{k}.png")
     assert main(["train", "--preset", "TINY", "--batch", "1", "--steps", "1", "--data", "folder", "--root", str(tmp_path / "set"), "--out", str(tmp_path / "run")]) == 0
     assert f"learning from {len(open_dataset('folder', tmp_path / 'set', 'train', size=64))} pictures" in capsys.readouterr().err
-    folders = [str(tmp_path / "set")] * 2
-    main(["evaluate", "--weights", str(TINY), "--distance", "none", "--sketches", folders[0], "--references", folders[1]])
-    assert "--references is the folder of --sketches" in capsys.readouterr().err
 
 
 def test_check_apart_lets_neighbours_be(tmp_path):

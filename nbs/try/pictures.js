@@ -2,7 +2,8 @@
 //
 // Not done here, `refcolor colorize` does it: light lines on dark paper, scans with a frame, lines
 // drawn from a photograph, flat regions, layers; discs, cards and bars beside a reference's figure,
-// construction lines; and saying what is not upright, or took colours through the paper. A picture is { w, h, planes }: one plane is grey,
+// construction lines; and saying what is not upright, or took colours through the paper. A picture
+// is { w, h, planes }: one plane is grey,
 // three are colours, from 0 to 255. The network's pictures are Float32Arrays (c, s, s) in [-1, 1].
 
 import { Refusal } from "./model.js";
@@ -362,11 +363,6 @@ function backgroundOf(image, box) {                       // 0 to 255, of the bo
   if (!(share > 0.05 && share < 0.97)) return null;       // nothing would be left
   return resize(picture(w, h, [mask]), box[2] - box[0], box[3] - box[1], "bilinear").planes[0];
 }
-function withRim(image) {                                 // the figure, and some of what is around
-  const [l, t, r, b] = drawnIn(image), more = 2 + Math.round(0.06 * Math.max(r - l, b - t));
-  return [Math.max(0, l - more), Math.max(0, t - more),
-          Math.min(image.w, r + more), Math.min(image.h, b + more)];
-}
 function onWhite(image, name) {                           // with a note, if something was done
   let result = image, box = [0, 0, image.w, image.h], note = "";
   for (let pass = 0; pass < 2; pass++) {
@@ -377,7 +373,7 @@ function onWhite(image, name) {                           // with a note, if som
         Math.round((v * (255 - background[i]) + 255 * background[i]) / 255))), box[0], box[1]);
       note = "its background is taken for white paper";
     }
-    box = withRim(result);
+    box = drawnIn(result);
   }
   const { w, h, planes } = thumbnail(crop(result, box), 256), rim = upperRim(w, h);
   const other = rim.filter((i) => planes.some((p) => p[i] < 225)), n = other.length;

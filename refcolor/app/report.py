@@ -193,9 +193,6 @@ def run_evaluate(args) -> dict:
     if args.report: check_apart(args.report, filter(None, given + folders), "--report")
     check_free(args.report, args.force)
     if args.data and args.sketches: raise UserError("--data or --sketches: give one of them")
-    same = args.sketches and args.references
-    if same and Path(args.sketches).resolve() == Path(args.references).resolve():
-        say("note: --references is the folder of --sketches; coloured pictures are meant")
     data = args.data or "avatars"
     state = processes()
     rank, world, device = state.process_index, state.num_processes, best_device()
