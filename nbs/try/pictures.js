@@ -381,7 +381,7 @@ function onWhite(image, name) {                           // with a note, if som
     const sorted = other.map((i) => p[i]).sort((a, b) => a - b);
     return sorted[Math.floor(0.9 * (n - 1))] - sorted[Math.floor(0.1 * (n - 1))];
   };
-  if (n >= 0.4 * rim.length && planes.some((p) => span(p) > 48))
+  if (n >= 0.4 * rim.length && planes.some((p) => span(p) > 30))
     note = "many colours around the figure, which may be taken for its own; cut it out, on white " +
            "or on nothing";
   return { ...result, notes: [...image.notes, ...note ? [`${name}: ${note}`] : []] };
