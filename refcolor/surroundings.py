@@ -297,6 +297,7 @@ def _between_bars(picture: Image.Image) -> tuple | None:   # a box
     small = picture.copy()
     small.thumbnail((256, 256), Image.Resampling.BOX)
     x, ends = np.asarray(small, int), []
+    if min(small.size) < 32: return None
     for strip in (x.swapaxes(0, 1), x, x[:, ::-1].swapaxes(0, 1), x[::-1]):
         steps = abs(strip[3:] - strip[:-3]).max(2) > 2 * STEP
         rows = np.flatnonzero(steps[:len(strip) // 3].mean(1) > 0.97)       # no figure is as wide

@@ -581,6 +581,19 @@ def test_stripes_of_a_flag_and_a_wide_shirt_are_no_bars():
     for picture in (flag, COLOUR.crop((60, 0, 180, 240)), coat(50), on_sheet(flag, (400, 400), (80, 120))): assert "bars" not in on_white(picture)[1]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (3, 3), (9, 9), (9, 300), (33, 33)])
+def test_small_and_narrow_references_are_looked_at_too(size):
+    "Three stripes either way, which in nine pixels met each other."
+    from refcolor.surroundings import on_white
+    stripes = np.full((size[1], size[0], 3), 255, np.uint8)
+    for cut in (np.s_[:size[1] // 3], np.s_[-(size[1] // 3 or 1):], np.s_[:, :size[0] // 3], np.s_[:, -(size[0] // 3 or 1):]):
+        striped = stripes.copy()
+        striped[cut] = 0, 0, 200
+        assert on_white(Image.fromarray(striped))[0].size == size
+    stripes[:size[1] // 3], stripes[-(size[1] // 3 or 1):] = (0, 0, 200), (0, 0, 200)
+    assert on_white(Image.fromarray(stripes))[0].size == size
+
+
 def test_a_round_face_a_badge_and_a_ring_are_no_card():
     "Nor is what has an outline, or no figure on it."
     from refcolor.surroundings import on_white

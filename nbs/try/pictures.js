@@ -3,8 +3,8 @@
 // Not done here, `refcolor colorize` does it: light lines on dark paper, scans with a frame, lines
 // drawn from a photograph, flat regions, layers; discs, cards and bars beside a reference's figure,
 // construction lines; and saying what is not upright, or took colours through the paper. A picture
-// is { w, h, planes }: one plane is grey,
-// three are colours, from 0 to 255. The network's pictures are Float32Arrays (c, s, s) in [-1, 1].
+// is { w, h, planes }: one plane is grey, three are colours, from 0 to 255. The network's pictures
+// are Float32Arrays (c, s, s) in [-1, 1].
 
 import { Refusal } from "./model.js";
 

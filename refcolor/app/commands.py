@@ -226,8 +226,8 @@ def learner_of(
     if args.tensorboard: learner.callbacks.append(TensorBoard())
     alone = preset.data.recipe == "posed" and preset.data.cross
     alone = alone and not hasattr(train_set, "palettes")
-    learner.callbacks.append(Tell(waiting, data_note(args.data), f"learning from {counted(len(train_set), 'picture')}",
-                                  alone and (
+    count = f"learning from {counted(len(train_set), 'picture')}"
+    learner.callbacks.append(Tell(waiting, data_note(args.data), count, alone and (
         f"note: {args.data} knows no parts, so no reference is another picture: each is the "
         "drawing's own, recoloured and posed")))
     return learner
