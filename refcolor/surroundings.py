@@ -116,7 +116,7 @@ def without_pencil(
     x = np.asarray(small)
     (tinted, most), block = coloured(x, 40), max(4, max(small.size) // 64)
     areas = Image.fromarray(tinted).convert("L").reduce(block).getextrema()[1] == 255
-    pencil = tinted & (x.min(2) > 90) & (most > 170)
+    pencil = tinted & (x.min(2) > 90)
     if areas or not 0.002 < pencil.mean() < 1.5 * (most < 110).mean(): return None
     x = np.array(picture)
     tinted, most = coloured(x, 12)

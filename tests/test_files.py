@@ -439,6 +439,9 @@ def test_construction_lines_are_no_ink(colour, size):
     lines = lines_of(over_pencil(page, colour, size // 120))
     assert [n.split(": ", 1)[1] for n in notes_of(lines)] == ["pale coloured lines under the ink are taken away; --no-clean keeps them"]
     assert apart(lines, page).mean() < 0.5
+    large, smooth = figure(size=2 * size), lambda picture: picture.resize((size, size), Image.Resampling.LANCZOS)
+    lines = np.asarray(lines_of(smooth(over_pencil(large, colour, size // 60))))
+    assert (lines[pixels(smooth(large)).min(2) == 255] > 240).mean() > 0.998, "no soft edge of them is left"
     kept = lines_of(over_pencil(page, colour, size // 120), clean=False)
     assert apart(kept, page).mean() > 0.9 and not any("pale" in n for n in notes_of(kept))
 
@@ -450,7 +453,11 @@ def test_coloured_ink_pastel_areas_and_cream_paper_are_no_construction():
     for x in (90, 96): ImageDraw.Draw(blush).line((x, 120, x - 4, 126), (255, 150, 150), 2)
     pastel = figure(("white", (255, 190, 200), "white"))
     cream = Image.composite(Image.new("RGB", LINE.size, (255, 245, 200)), LINE, LINE.convert("1"))
-    for picture in (figure(ink=(140, 190, 255)), over_pencil(LINE, (220, 40, 40)), over_pencil(LINE, (170, 170, 170)), blush, over_pencil(pastel, (140, 190, 255)), cream, LINE, COLOUR):
+    cheeks = LINE.copy()
+    for x in (86, 130): ImageDraw.Draw(cheeks).ellipse((x, 115, x + 24, 139), (255, 190, 200))
+    eyes = figure(ink=(140, 190, 255))
+    for x in (104, 136): ImageDraw.Draw(eyes).ellipse((x - 5, 100, x + 5, 110), "black")
+    for picture in (cheeks, eyes, figure(ink=(140, 190, 255)), over_pencil(LINE, (220, 40, 40)), over_pencil(LINE, (170, 170, 170)), blush, over_pencil(pastel, (140, 190, 255)), cream, LINE, COLOUR):
         assert without_pencil(picture) is None
 
 
@@ -558,6 +565,16 @@ def test_a_disc_or_card_behind_a_figure_is_no_colour_of_it(radius, colour, tight
             assert [n.split(": ", 1)[1] for n in result.info["notes"]] == [said] and error(result) < 1.5 * tight + 2
 
 
+def test_of_a_card_nothing_is_left_however_small_it_is_and_wide_the_figure():
+    "No rim of its colour; on a sheet of 3,000 pixels; behind a coat that covers its lower half."
+    from refcolor.surroundings import on_white
+    disc = on_card(COLOUR, 111, (150, 200, 250))
+    for picture in (disc, on_sheet(disc, (3000, 3000), (1400, 200)), on_card(coat(100), 111, (150, 200, 250))):
+        white, note = on_white(picture)
+        left, was = ((apart(p, Image.new("RGB", picture.size, (150, 200, 250))).max(2) < 40).sum() for p in (white, picture))
+        assert "stands on" in note and left < 0.01 * was
+
+
 def with_header(picture):
     screen = Image.new("RGB", (240, 400), "white")
     screen.paste("navy", (0, 0, 240, 50))
@@ -578,7 +595,10 @@ def test_stripes_of_a_flag_and_a_wide_shirt_are_no_bars():
     from refcolor.surroundings import on_white
     flag = Image.new("RGB", (240, 150), "red")
     flag.paste("white", (0, 50, 240, 100))
-    for picture in (flag, COLOUR.crop((60, 0, 180, 240)), coat(50), on_sheet(flag, (400, 400), (80, 120))): assert "bars" not in on_white(picture)[1]
+    german, sign, band = flag.copy(), COLOUR.copy(), COLOUR.copy()
+    for k, c in enumerate(("black", "red", "gold")): german.paste(c, (0, 50 * k, 240, 50 * k + 50))
+    sign.paste("teal", (20, 0, 220, 24)), band.paste("teal", (0, 40, 240, 60))           # not from side to side; something is above
+    for picture in (flag, german, sign, band, COLOUR.crop((60, 0, 180, 240)), coat(50), on_sheet(flag, (400, 400), (80, 120))): assert "bars" not in on_white(picture)[1]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (3, 3), (9, 9), (9, 300), (33, 33)])
@@ -600,14 +620,18 @@ def test_a_round_face_a_badge_and_a_ring_are_no_card():
     disc = "ellipse", (20, 20, 220, 220)
     eyes = [("ellipse", (x, 80, x + 24, 116), "black") for x in (70, 146)] + [("arc", (60, 90, 180, 190), 20, 160, "black", 8)]
     outlined = shapes((240, 240), (*disc, (150, 200, 250), "black", 10), ("ellipse", (70, 60, 170, 180), SKIN, "black", 3), mode="RGB")
-    for picture in (shapes((240, 240), (*disc, "gold"), *eyes, mode="RGB"), shapes((240, 240), (*disc, "gold"), mode="RGB"), outlined,
+    star = [(120 + r * np.cos(a), 120 + r * np.sin(a)) for a, r in zip(np.arange(10) * np.pi / 5, (110, 75) * 5)]
+    star = shapes((240, 240), ("polygon", star, "gold"), ("ellipse", (80, 80, 160, 160), SKIN), mode="RGB")
+    for picture in (star, shapes((240, 240), (*disc, "gold"), *eyes, mode="RGB"), shapes((240, 240), (*disc, "gold"), mode="RGB"), outlined,
                     shapes((240, 240), (*disc, None, "black", 24), ("rectangle", (100, 100, 140, 140), "black"), mode="RGB"), COLOUR):
         assert on_white(picture) == (picture, "")
 
 
 def test_a_background_of_many_colours_is_said():
     patches = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).resize((240, 240), 0)
-    for ground in (STRIPES, patches):
+    squares = np.add.outer(np.arange(240) // 8, np.arange(240) // 8) % 2
+    squares = Image.fromarray(np.uint8(60 + 35 * squares)).convert("RGB")       # an editor's clear ground
+    for ground in (STRIPES, patches, squares):
         said = notes(LINE, on_ground(ground))
         assert len(said) == 1 and "many colours around the figure" in said[0] and "cut it out" in said[0]
     assert not notes(LINE, COLOUR.crop((50, 20, 190, 240)))
