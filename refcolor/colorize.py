@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .app.layers import Flats, paint_regions, palette_from, palette_of_all
 from .core import UserError, check_type, say
-from .data.decode import (add_note, areas_note, colourless, edges_of, no_drawing, notes_of,
+from .data.decode import (add_note, areas_note, colourless, drawn_in, edges_of, no_drawing, notes_of,
                                   nothing_in, on_dark_paper, read_picture, read_reference,
                                   read_sketch, strip_note)
 from .flats import colour_between_lines
@@ -29,8 +29,8 @@ from .generator import Generator, gather_levels, load_generator
 from .hints import hint_mask, parse_hints, pixel_at
 from .show import to_image, to_tensor
 from .sketch import xdog
-from .surroundings import (figures_in, is_on_white, is_palette, on_white, page_alone,
-                                   several_figures, spilled, toned, without_pencil)
+from .surroundings import (figures_in, hatched, is_on_white, is_palette, on_white,
+                                   page_alone, several_figures, spilled, toned, without_pencil)
 
 # %% ../nbs/14_colorize.ipynb #ecf19f85
 def paper_of(
@@ -141,7 +141,14 @@ def lines_in(
     elif not extract and toned(lines) and not areas_note(picture):
         add_note(picture, "grey areas (tones, stains, a shadow), they darken the colours; clean the "
                           "sheet; a painting's lines are drawn with extract (--extract)")
+    elif not extract and hatched(lines) and not areas_note(picture):
+        add_note(picture, "hatching or tones of dots, their strokes are taken for borders of "
+                          "colours; take the outlines alone")
+    left, top, right, bottom = drawn_in(lines)[0]
     if note := strip_note(picture): add_note(picture, note)
+    elif max(right - left, bottom - top) < 48:
+        add_note(picture, f"{right - left} × {bottom - top} pixels, so lines run into each other; "
+                          "draw or scan it larger")
     elif several_figures(lines):
         add_note(picture, "several figures; colour each by itself, with its own reference")
     lines.info |= picture.info
@@ -298,7 +305,7 @@ def spill_note(colours: Image.Image, lines: Image.Image, view: View, references:
 @torch.no_grad()
 def turn_note(generator: Generator, here: View, *there: View) -> str:
     "What to say where drawing and references find each other better when one is turned."
-    if not attends(generator): return ""
+    if not attends(generator) or several_figures(here.square): return ""
     config, device = generator.config, next(generator.parameters()).device
     p, levels = config.positions, config.used_levels
     def turned(view):                                                         # (4, c, s, s)

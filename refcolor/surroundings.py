@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEP', 'without_ruling', 'without_pencil', 'page_alone', 'is_on_white', 'on_white', 'spilled', 'several_figures',
-           'toned', 'figures_in', 'is_palette']
+           'toned', 'hatched', 'figures_in', 'is_palette']
 
 # %% ../nbs/app/surroundings.ipynb #cf139149
 import numpy as np
@@ -410,6 +410,19 @@ def toned(
     light, dark = (np.asarray(small.filter(f(5))) for f in (ImageFilter.MaxFilter,
                                                             ImageFilter.MinFilter))
     return ((light < 225) & (dark > 60)).mean() > 0.005    # part of an area was taken for a shadow
+
+
+def hatched(
+    lines: Image.Image,   # mode L, ink dark on 255
+) -> bool:
+    "Whether an area is filled with strokes or dots, which are taken for colours' borders."
+    small = lines.crop(drawn_in(lines)[0])
+    small.thumbnail((128, 128), Image.Resampling.BOX)
+    small = Image.fromarray(np.pad(np.asarray(small), 6, constant_values=255))
+    ink = small.point([255 * (v >= 200) for v in range(256)])
+    closed = ink.filter(ImageFilter.MinFilter(5)).filter(ImageFilter.MaxFilter(5))   # gaps are none
+    wide = np.asarray(closed.filter(ImageFilter.MaxFilter(11))) == 0
+    return bool((wide & (np.asarray(small.filter(ImageFilter.BoxBlur(5))) > 70)).mean() > 0.04)
 
 
 def figures_in(

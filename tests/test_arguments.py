@@ -78,6 +78,13 @@ def test_a_typo_is_named_with_what_was_meant(typed, said, place, capsys):
     assert said in refused(capsys, place, *typed)
 
 
+def test_what_a_shell_made_of_a_pattern_is_told_the_way(place, capsys):
+    for name in ("a.png", "b.png"): Path(name).touch()
+    words = ["colorize", "--reference", "c.png", "--out", "d.png", "--sketch", "a.png", "b.png"]
+    assert "b.png; only one file goes there: for several, name their folder" in refused(capsys, place, *words)
+    assert "only one file" not in refused(capsys, place, *words[:-1], "c.png")
+
+
 def test_the_largest_seed_is_one(place):
     assert main(["train", "--steps", "1", "--batch", "2", "--seed", str(2 ** 63 - 1), "--out", "run"]) == 0
     assert json.loads(Path("run/config.json").read_text())["seed"] == 2 ** 63 - 1

@@ -14,11 +14,12 @@ from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageFilter, I
 import refcolor
 from refcolor.app.cli import main
 from refcolor.app.layers import palette_from
-from refcolor.colorize import colorize, default_weights, lines_of
+from refcolor.colorize import colorize, default_weights, lines_of, reference_of
 from refcolor.core import UserError
 from refcolor.data.datasets import open_dataset
 from refcolor.data.decode import colourless, drawn_in, is_line_art, notes_of, on_dark_paper, read_picture, read_reference, read_sketch
 from refcolor.data.pairs import FolderPairs
+from refcolor.framing import View
 from refcolor.flats import flatten, palette_of, segment
 from refcolor.generator import load_generator
 
@@ -1134,7 +1135,17 @@ def test_a_preview_is_not_the_picture(tmp_path):
 
 def test_what_is_not_read_is_named():
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 200
-    with pytest.raises(UserError, match="HEIC"): read_picture(heic, name="a.heic")
+    for brand, why in ((b"heic", "HEIC is"), (b"mif1", "HEIC is"), (b"avif", "AVIF is"), (b"isom", "a film"), (b"qt  ", "a film"), (b"crx ", "a raw photograph")):
+        with pytest.raises(UserError, match=f"a.heic: .*{why}.* not read here; give"): read_picture(heic.replace(b"heic", brand), name="a.heic")
+
+
+@pytest.mark.parametrize("name, way", [("https://example.org/a.png", "save the picture, and name its file"), ("*.png", "a pattern is none, name a file, or the files' folder"),
+                                       ("a[0-9].png", "a pattern is none, name a file, or the files' folder"), ("a.png", ""), ("c:/a.png", "")])
+def test_a_file_that_is_not_there_is_told_what_was_meant(tmp_path, name, way):
+    for read in (read_sketch, read_reference, read_picture):
+        for source in (name, Path(name)):
+            with pytest.raises(UserError) as e: read(source)
+            assert "no such file: " in str(e.value) and str(e.value).endswith(way or ".png"), e.value
 
 
 # ---- the same everywhere: the command, training, evaluation
@@ -1438,7 +1449,7 @@ def test_what_is_left_as_it_is_is_named():
 
 
 def test_grey_areas_are_no_lines():
-    "They darken what is painted; shades of the paper, hatching, dots and black areas are said by nobody."
+    "They darken what is painted; shades of the paper, hatching, dots and black areas are none."
     tones, hatch, dots = figure(((90,) * 3, (240,) * 3, (150,) * 3)), LINE.copy(), LINE.copy()
     for k in range(0, 240, 6): ImageDraw.Draw(hatch).line((30, k, 200, k + 40), "black", 1)
     for x in range(60, 180, 5): ImageDraw.Draw(dots).ellipse((x, 200, x + 2, 202), fill="black")
@@ -1447,6 +1458,53 @@ def test_grey_areas_are_no_lines():
         assert not notes(toned, extract=True)
     uneven = Image.fromarray(np.uint8(pixels(LINE) * np.linspace(1, .5, 240)[:, None, None]))
     for lines in (hatch, dots, uneven, figure(("black", "white", "black")), CHALK, LINE.filter(ImageFilter.MinFilter(7))): assert "grey" not in str(notes(lines))
+
+
+def filled(step, wide, dots=False, box=(70, 110, 170, 230), picture=LINE):
+    "A drawing, part of it filled with strokes or dots."
+    picture, (x, y) = pixels(picture).copy(), np.indices((240, 240))[::-1]
+    ink = (x % step - step / 2) ** 2 + (y % step - step / 2) ** 2 < wide ** 2 if dots else (x + y) % step < wide
+    picture[ink & (x >= box[0]) & (y >= box[1]) & (x < box[2]) & (y < box[3])] = 0
+    return Image.fromarray(np.uint8(picture))
+
+
+HATCHED = "hatching or tones of dots, their strokes are taken for borders of colours; take the outlines alone"
+
+
+@pytest.mark.parametrize("step, wide, dots", [(3, 1, False), (5, 1, False), (7, 2, False), (10, 2, False), (13, 2, False), (3, 1, True), (4, 1.3, True), (6, 2, True), (8, 2.5, True)])
+def test_hatching_and_tones_of_dots_are_said(step, wide, dots):
+    drawing = filled(step, wide, dots)
+    large = drawing.resize((960, 960), Image.Resampling.NEAREST)
+    for picture in (drawing, large, on_sheet(large, (2000, 2400), (300, 900))):
+        said = notes(picture)
+        assert len(said) == 1 and (said[0] == HATCHED or said[0].startswith("grey areas")), said
+        assert step < 5 or said == [HATCHED]                             # finer ones are grey, from afar
+
+
+def test_fine_drawing_and_black_areas_are_no_hatching():
+    from refcolor.surroundings import hatched
+    small = filled(5, 1, box=(100, 100, 130, 130))
+    for lines in (LINE, small, figure(("black", "white", "black")), LINE.filter(ImageFilter.MinFilter(7)), filled(24, 2), filled(24, 2, box=(0, 0, 240, 240))):
+        assert not hatched(lines.convert("L"))
+    assert not any("hatching" in n for n in notes(filled(5, 1), extract=True))
+
+
+@pytest.mark.parametrize("size", [24, 40, 47])
+def test_a_drawing_of_few_pixels_is_said(size):
+    small = LINE.resize((size, size), Image.Resampling.BOX)
+    for picture in (small, on_sheet(small, (300, 300), (20, 150))):
+        assert any("lines run into each other; draw or scan it larger" in n for n in notes(picture))
+    assert not any("run into" in n for n in notes(LINE.resize((64, 64), Image.Resampling.BOX)))
+
+
+def test_two_figures_are_not_told_to_be_turned():
+    from refcolor.colorize import turn_note
+    turned = COLOUR.rotate(180)
+    upright = View.of(lines_of(LINE), 128)
+    both = Image.new("RGB", (500, 240), "white")
+    for x in (0, 260): both.paste(LINE, (x, 0))
+    weights = load_generator(default_weights())
+    assert turn_note(weights, View.of(lines_of(both), 128), View.of(reference_of(turned), 128)) == ""
 
 
 def test_blank_pictures_are_named_in_training(tmp_path, capsys):

@@ -79,6 +79,9 @@ class Parser(argparse.ArgumentParser):
             raise
 
     def error(self, message):
+        extra = message.removeprefix("unrecognized arguments: ")
+        if extra != message and os.path.isfile(extra.split(" ")[0]):     # a shell's pattern
+            message = f"{message}; only one file goes there: for several, name their folder"
         if not message.isprintable():           # importing it takes a second
             from refcolor.core import shown
             message = shown(message)

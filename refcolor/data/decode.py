@@ -243,6 +243,14 @@ def _seen(image: Image.Image, see, enough: tuple, subject: str) -> Image.Image:
     return picture
 
 
+def _way(path) -> str:   # of a file that is not there
+    "What may have been meant by it."
+    path = os.fsdecode(path)
+    if re.match("(https?|ftp|file|data):", path): return "; save the picture, and name its file"
+    if re.search(r"[*?[]", path): return "; a pattern is none, name a file, or the files' folder"
+    return ""
+
+
 def _read(source, role: str, see, enough: tuple = (), name: str | None = None) -> Image.Image:
     "What `see` makes of a picture from anywhere; raises `UserError`, one line."
     path, opened = isinstance(source, (str, os.PathLike)), isinstance(source, Image.Image)
@@ -252,7 +260,8 @@ def _read(source, role: str, see, enough: tuple = (), name: str | None = None) -
         raise UserError(f"{role}: {type(source).__name__} is no picture; give a path, bytes, "
                         "an open file or a PIL image")
     if path and not os.path.isfile(source):
-        if not os.path.exists(source): raise UserError(f"{role}: no such file: {source}")
+        if not os.path.exists(source):
+            raise UserError(f"{role}: no such file: {source}{_way(os.fspath(source))}")
         what = "a folder, not an image file" if os.path.isdir(source) else "no ordinary file"
         raise UserError(f"{role}: {source} is {what}")     # else a device, a pipe
     name = str(source) if path else name or getattr(source, "filename", "")
@@ -288,7 +297,11 @@ def _damage(e: Exception, data: bytes) -> str:   # the file's, as far as it was 
     if isinstance(e, Image.DecompressionBombError):
         return f"it has more than {MAX_PIXELS // 10 ** 6} million pixels; make it smaller"
     if isinstance(e, UnidentifiedImageError):
-        said = "HEIC is not read here" if data[4:8] == b"ftyp" else "not an image, or damaged"
+        said = "not an image, or damaged"
+        if data[4:8] == b"ftyp":
+            kinds = {b"avi": "AVIF", **dict.fromkeys((b"hei", b"hev", b"mif", b"msf"), "HEIC")}
+            kind = kinds.get(data[8:11], "a film, or a raw photograph,")
+            said = f"{kind} is not read here"
     return f"{said}; give a PNG, JPEG or WebP file"
 
 
@@ -467,8 +480,8 @@ def is_line_art(
 def areas_note(picture: Image.Image) -> str:
     "What to say where a sketch has more than lines."
     if is_line_art(picture): return ""
-    return ("dark or coloured areas, not only lines; colorize with extract (--extract) draws the "
-            "lines of a picture")
+    return ("dark or coloured areas, not only lines, they darken the colours; of a painting or a "
+            "photograph, extract (--extract) draws the lines")
 
 
 def read_reference(
