@@ -166,11 +166,12 @@ def reference_of(
     if seen or not clean or colourless(picture): return picture
     fields = is_palette(picture)
     alone, note = (picture, "") if fields else on_white(picture)
+    alone, beside = (alone, "") if fields else figures_in(alone)
     alone.info |= picture.info | {"on white": True}
     if fields: add_note(alone, "fields of colour, no figure that says where each belongs; --flat "
                                "with --palette takes exact colours, --hint puts them")
     if note: add_note(alone, note + "; --no-clean keeps it" * (alone is not picture))
-    if not fields and (note := figures_in(alone)): add_note(alone, note)
+    if beside: add_note(alone, beside)
     return alone
 
 

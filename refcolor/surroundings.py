@@ -7,10 +7,12 @@ __all__ = ['STEP', 'without_ruling', 'without_pencil', 'page_alone', 'is_on_whit
            'toned', 'hatched', 'figures_in', 'is_palette']
 
 # %% ../nbs/app/surroundings.ipynb #cf139149
+import math
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .data.decode import drawn_in
+from .data.decode import drawn_in, is_line_art
 from .framing import View, cut_off
 
 # %% ../nbs/app/surroundings.ipynb #806f7244
@@ -382,24 +384,36 @@ def several_figures(
     lines: Image.Image,   # mode L, ink dark on 255
 ) -> bool:
     "Whether drawings of about one size stand beside or above each other, with paper between."
-    ink = np.asarray(_part(lines)) < 200
+    return len(_figures(lines)) > 1
+
+
+def _figures(lines: Image.Image) -> list:   # of boxes (left, top, right, bottom)
+    "Where they are; one or none where nothing parts them."
+    box, small = drawn_in(lines)[0], _part(lines)
+    ink, scale = np.asarray(small) < 200, (box[2] - box[0]) / small.width
     # head and shoulders are one figure; panels stand closely beside each other
-    return _parted(ink, 0.3, 0.012) or _parted(ink.T, 0.6, 0.04)
+    beside, above = _parted(ink, 0.3, 0.012), _parted(ink.T, 0.6, 0.04)
+    x, y = [(0, small.width)], [(0, small.height)]
+    if len(beside) > 1: x = beside
+    elif len(above) > 1: y = above
+    return [(int(box[0] + scale * (a - 1)), int(box[1] + scale * (c - 1)),      # with soft edges
+             math.ceil(box[0] + scale * (b + 1)), math.ceil(box[1] + scale * (d + 1)))
+            for a, b in x for c, d in y]
 
 
 def _parted(
     ink: np.ndarray,   # bool (h, w)
     alike: float,      # share of the widest piece
     gap: float,        # share of the longer side
-) -> bool:
-    "Whether paper from top to bottom parts the ink in pieces of about one height."
+) -> list:             # of (left, right)
+    "The pieces of about one height that paper from top to bottom parts the ink in."
     filled = np.flatnonzero(ink.any(0))
     ends = np.flatnonzero(np.diff(filled) > max(2, gap * max(ink.shape))) + 1
-    pieces = [ink[:, x[0]:x[-1] + 1] for x in np.split(filled, ends) if len(x)]
-    widest = max((p.shape[1] for p in pieces), default=0)
+    pieces = [(x[0], x[-1] + 1) for x in np.split(filled, ends) if len(x)]
+    widest = max((b - a for a, b in pieces), default=0)
     # a speech mark, a tail, a star is smaller
-    return sum(p.shape[1] > alike * widest
-               and bool(np.ptp(np.flatnonzero(p.any(1))) > 0.6 * len(ink)) for p in pieces) > 1
+    return [(a, b) for a, b in pieces if b - a > alike * widest
+            and np.ptp(np.flatnonzero(ink[:, a:b].any(1))) > 0.6 * len(ink)]
 
 
 def toned(
@@ -425,14 +439,28 @@ def hatched(
     return bool((wide & (np.asarray(small.filter(ImageFilter.BoxBlur(5))) > 70)).mean() > 0.04)
 
 
+def _is_outlines(picture: Image.Image) -> bool:
+    "Whether a part of a reference is lines alone, without areas of black or grey."
+    wide = np.asarray(_part(picture.convert("L")).filter(ImageFilter.MaxFilter(9))) < 225
+    return is_line_art(picture) and bool(wide.mean() < 0.01)
+
+
 def figures_in(
     reference: Image.Image,   # mode RGB, on white
-) -> str:
-    "What to say where a reference shows no figure, or several; perhaps \"\"."
+) -> tuple:                   # the same, without line art beside it; a note, perhaps ""
+    "A reference's coloured figures."
     drawn = Image.fromarray(np.uint8(255) * (np.asarray(reference).min(2) > 225))
-    if several_figures(drawn):
-        return "several figures; colours are taken from all of them, cut the one out that counts"
-    return ""
+    boxes = _figures(drawn)
+    lines = [box for box in boxes if _is_outlines(reference.crop(box))]
+    if 0 < len(lines) < len(boxes):
+        reference = reference.copy()
+        for box in lines: reference.paste("white", box)
+        note = figures_in(reference)[1]
+        said = "line art beside its figure is left out (--no-clean keeps it)"
+        return reference, "; ".join(filter(None, [said, note]))
+    if len(boxes) < 2: return reference, ""
+    return reference, ("several figures; colours are taken from all of them, cut the one out that "
+                       "counts")
 
 
 def is_palette(

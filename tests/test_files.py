@@ -1322,6 +1322,29 @@ def test_a_reference_with_several_figures_or_none_is_said():
     assert not any("fields" in str(notes(LINE, reference)) for reference in flags)
 
 
+@pytest.mark.parametrize("size, at, art", [((520, 240), (270, 0), [(0, 0)]), ((520, 240), (0, 0), [(270, 0)]), ((240, 520), (0, 0), [(0, 270)]), ((790, 240), (270, 0), [(0, 0), (540, 0)])])
+def test_line_art_beside_the_coloured_figure_is_no_reference(size, at, art, tight):
+    sheet = on_sheet(COLOUR, size, at)
+    for place in art: sheet.paste(LINE, place)
+    yellow = Image.composite(sheet, Image.new("RGB", size, (250, 246, 232)), sheet.convert("L").point([255 * (v < 250) for v in range(256)], "1"))
+    soft = Image.open(io.BytesIO(encoded(sheet.resize((2 * size[0], 2 * size[1])), "JPEG", quality=70)))
+    for reference in (sheet, soft, yellow):
+        result = colorize(LINE, reference)
+        assert error(result) < 1.33 * tight + 2 and [n.split(": ", 1)[1] for n in result.info["notes"] if "white paper" not in n] == ["line art beside its figure is left out (--no-clean keeps it)"]
+    assert reference_of(sheet, clean=False).tobytes() == sheet.tobytes()
+
+
+def test_what_is_grey_or_one_of_three_is_no_line_art():
+    for colours in (("black", "white", "black"), ((90,) * 3, "white", (150,) * 3), ("white", "white", "black")):
+        two = on_sheet(COLOUR, (520, 240), (270, 0))
+        two.paste(figure(colours), (0, 0))
+        found = reference_of(two)
+        assert found.tobytes() == two.tobytes() and ["several figures" in n for n in notes_of(found)] == [True]
+    three = on_sheet(COLOUR, (790, 240), (0, 0))
+    three.paste(COLOUR, (270, 0)), three.paste(LINE, (540, 0))
+    assert ["line art" in n and "several figures" in n for n in notes_of(reference_of(three))] == [True]
+
+
 def test_two_hints_in_one_region_are_said():
     hints = [(0, 0.8, "#102030"), (0.1, 0.85, "#405060"), (0, -0.6, "#405060"), (0.05, -0.62, "#405060")]
     result = colorize(LINE, COLOUR, hints=hints)
