@@ -29,8 +29,9 @@ from .generator import Generator, gather_levels, load_generator
 from .hints import hint_mask, parse_hints, pixel_at
 from .show import to_image, to_tensor
 from .sketch import xdog
-from .surroundings import (figures_in, hatched, is_on_white, is_palette, on_white,
-                                   page_alone, several_figures, spilled, toned, without_pencil)
+from .surroundings import (blanked, figures_in, hatched, is_on_white, is_palette, marks_in,
+                                   on_white, page_alone, several_figures, spilled, toned,
+                                   without_pencil)
 
 # %% ../nbs/14_colorize.ipynb #ecf19f85
 def paper_of(
@@ -124,6 +125,11 @@ def lines_in(
         if note and (areas := areas_note(picture)) and not toned(lines):
             subject, notes = picture.info["refcolor"]          # they lay around the page
             picture.info["refcolor"] = subject, [n for n in notes if areas not in n]
+        if marks := marks_in(seen := lines.info.get("seen", lines)):
+            lines = lines.copy()
+            lines.info["seen"] = blanked(seen, marks)
+            add_note(picture, "small marks far from the figure (a signature, a number) stay without "
+                              "colour; --no-clean takes all as it is")
     low, high = lines.getextrema()
     if low > 200 or high < 128 or (extract or not clean) and nothing_in(picture):
         if clean or extract: raise no_drawing(picture)
@@ -134,6 +140,7 @@ def lines_in(
                                                                ImageFilter.MinFilter)))
     if (np.asarray(steps) > 40).mean() < 2e-4:
         raise no_drawing(picture)
+    seen = lines.info.get("seen", lines)
     if not (clean or extract) and on_dark_paper(picture):
         add_note(picture, "light ink on dark paper, left as it is; without clean=False "
                           "(--no-clean) it is taken as dark ink on light paper")
@@ -141,10 +148,10 @@ def lines_in(
     elif not extract and toned(lines) and not areas_note(picture):
         add_note(picture, "grey areas (tones, stains, a shadow), they darken the colours; clean the "
                           "sheet; a painting's lines are drawn with extract (--extract)")
-    elif not extract and hatched(lines) and not areas_note(picture):
+    elif not extract and hatched(seen) and not areas_note(picture):
         add_note(picture, "hatching or tones of dots, their strokes are taken for borders of "
                           "colours; take the outlines alone")
-    left, top, right, bottom = drawn_in(lines)[0]
+    left, top, right, bottom = drawn_in(seen)[0]
     if note := strip_note(picture): add_note(picture, note)
     elif max(right - left, bottom - top) < 48:
         add_note(picture, f"{right - left} × {bottom - top} pixels, so lines run into each other; "

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEP', 'without_ruling', 'without_pencil', 'page_alone', 'is_on_white', 'on_white', 'spilled', 'several_figures',
-           'toned', 'hatched', 'figures_in', 'is_palette']
+           'marks_in', 'blanked', 'toned', 'hatched', 'figures_in', 'is_palette']
 
 # %% ../nbs/app/surroundings.ipynb #cf139149
 import math
@@ -396,9 +396,7 @@ def _figures(lines: Image.Image) -> list:   # of boxes (left, top, right, bottom
     x, y = [(0, small.width)], [(0, small.height)]
     if len(beside) > 1: x = beside
     elif len(above) > 1: y = above
-    return [(int(box[0] + scale * (a - 1)), int(box[1] + scale * (c - 1)),      # with soft edges
-             math.ceil(box[0] + scale * (b + 1)), math.ceil(box[1] + scale * (d + 1)))
-            for a, b in x for c, d in y]
+    return _boxes([(a, c, b, d) for a, b in x for c, d in y], box, scale)
 
 
 def _parted(
@@ -414,6 +412,44 @@ def _parted(
     # a speech mark, a tail, a star is smaller
     return [(a, b) for a, b in pieces if b - a > alike * widest
             and np.ptp(np.flatnonzero(ink[:, a:b].any(1))) > 0.6 * len(ink)]
+
+
+def marks_in(
+    lines: Image.Image,   # mode L, ink dark on 255
+) -> list:                # of boxes (left, top, right, bottom)
+    "Small marks far from what is drawn: a signature, a page's number."
+    small, box = _part(lines), drawn_in(lines)[0]
+    ink = np.asarray(small) < 200
+    wide = np.asarray(Image.fromarray(np.uint8(ink)).filter(ImageFilter.MaxFilter(9))) > 0
+    area = _areas(wide, ink)                                             # letters are one mark
+    found = [np.argwhere(ink & (area == i)) for i in range(2, area.max() + 1)]
+    low, high = (np.array([f(at, 0) for at in found]) for f in (np.min, np.max))
+    if len(found) < 2: return []
+    size = high - low + 1
+    kept = size.max(1) > 0.5 * size[size.prod(1).argmax()].max()
+    while True:
+        a, b = low[kept].min(0), high[kept].max(0)
+        more = 0.1 * max(b - a)
+        near = ((low < b + more) & (high > a - more)).all(1)
+        if not (near & ~kept).any(): break
+        kept |= near
+    if kept.all() or max(np.ptp([low.min(0), high.max(0)], 0)) < 1.15 * max(b - a): return []
+    places = np.hstack([low[~kept, ::-1], high[~kept, ::-1] + 1])
+    return _boxes(places, box, (box[2] - box[0]) / small.width)
+
+
+def _boxes(places, box: tuple, scale: float) -> list:   # of (left, top, right, bottom)
+    "Places in a small copy of a box, with their soft edges, in the picture."
+    return [(int(box[0] + scale * (left - 1)), int(box[1] + scale * (top - 1)),
+             math.ceil(box[0] + scale * (right + 1)), math.ceil(box[1] + scale * (bottom + 1)))
+            for left, top, right, bottom in places]
+
+
+def blanked(picture: Image.Image, boxes: list) -> Image.Image:
+    "A picture, white in these boxes."
+    picture = picture.copy()
+    for box in boxes: picture.paste("white", box)
+    return picture
 
 
 def toned(
@@ -450,12 +486,14 @@ def figures_in(
 ) -> tuple:                   # the same, without line art beside it; a note, perhaps ""
     "A reference's coloured figures."
     drawn = Image.fromarray(np.uint8(255) * (np.asarray(reference).min(2) > 225))
+    if marks := marks_in(drawn):
+        reference, note = figures_in(blanked(reference, marks))
+        said = "small marks far from its figure are left out (--no-clean keeps them)"
+        return reference, "; ".join(filter(None, [said, note]))
     boxes = _figures(drawn)
     lines = [box for box in boxes if _is_outlines(reference.crop(box))]
     if 0 < len(lines) < len(boxes):
-        reference = reference.copy()
-        for box in lines: reference.paste("white", box)
-        note = figures_in(reference)[1]
+        reference, note = figures_in(blanked(reference, lines))
         said = "line art beside its figure is left out (--no-clean keeps it)"
         return reference, "; ".join(filter(None, [said, note]))
     if len(boxes) < 2: return reference, ""

@@ -1345,6 +1345,44 @@ def test_what_is_grey_or_one_of_three_is_no_line_art():
     assert ["line art" in n and "several figures" in n for n in notes_of(reference_of(three))] == [True]
 
 
+MARK_OF = {"signature": ((300, 380), "A. Nob"), "number": ((40, 370), "- 12 -"), "far": ((560, 20), "p. 7")}
+
+
+def marked(picture, kind, size=(420, 400)):
+    at, text = MARK_OF[kind]
+    size = tuple(max(side, a + 60) for side, a in zip(size, at))
+    sheet = on_sheet(picture, size, (20, 30))
+    ImageDraw.Draw(sheet).text(at, text, "black", font_size=14)
+    return sheet
+
+
+@pytest.mark.parametrize("kind", MARK_OF)
+def test_a_signature_far_away_does_not_make_the_figure_small(kind, tight):
+    "With it in view the error is up to three times as large."
+    sketch, reference = marked(LINE, kind), marked(COLOUR, kind)
+    place = (20, 30, 260, 270)
+    for result, said in ((colorize(sketch, COLOUR), "stay without colour; --no-clean takes all"), (colorize(LINE, reference), "are left out (--no-clean")):
+        mended = result.crop(place) if result.size != LINE.size else result
+        assert error(mended) < 1.2 * tight + 1 and [said in n for n in result.info["notes"]] == [True], (error(mended), result.info["notes"])
+    result = colorize(sketch, COLOUR)
+    left = pixels(result).copy(), pixels(sketch).copy()
+    for x in left: x[30:270, 20:260] = 0
+    assert abs(left[0] - left[1]).mean() < 0.5, "the mark keeps its ink, and gets no colour"
+    assert not any("marks" in n for n in notes(sketch, reference, clean=False))
+
+
+def test_marks_beside_a_figure_and_pieces_of_it_stay_in_view():
+    from refcolor.surroundings import marks_in
+    near = on_sheet(LINE, (320, 240), (0, 0))
+    ImageDraw.Draw(near).text((215, 225), "A. N.", "black", font_size=12)
+    apart = on_sheet(LINE.crop((0, 0, 240, 168)), (240, 400), (0, 0))                    # a head, and shoulders further down
+    apart.paste(LINE.crop((0, 170, 240, 240)), (0, 320))
+    balloon = on_sheet(LINE, (700, 240), (0, 0))
+    ImageDraw.Draw(balloon).ellipse((500, 20, 690, 200), outline="black", width=3)
+    dots = shapes((300, 300), *[("ellipse", (x, y, x + 30, y + 30), None, "black", 3) for x in (20, 240) for y in (20, 240)])
+    for lines in (LINE, near, apart, balloon, dots): assert not marks_in(lines.convert("L"))
+
+
 def test_two_hints_in_one_region_are_said():
     hints = [(0, 0.8, "#102030"), (0.1, 0.85, "#405060"), (0, -0.6, "#405060"), (0.05, -0.62, "#405060")]
     result = colorize(LINE, COLOUR, hints=hints)
