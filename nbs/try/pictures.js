@@ -1,10 +1,11 @@
 // What refcolor.framing, .surroundings, .colorize and .flats do, as far as a page needs it.
 //
 // Not done here, `refcolor colorize` does it: light lines on dark paper, scans with a frame, lines
-// drawn from a photograph, flat regions, layers; discs, cards and bars beside a reference's figure,
-// construction lines; and saying what is not upright, or took colours through the paper. A picture
-// is { w, h, planes }: one plane is grey, three are colours, from 0 to 255. The network's pictures
-// are Float32Arrays (c, s, s) in [-1, 1].
+// drawn from a photograph, flat regions, layers; discs, cards, bars and line art beside a
+// reference's figure, construction lines, signatures far away; and saying what is hatched, has few
+// pixels, is not upright, or took colours through the paper. A picture is { w, h, planes }: one
+// plane is grey, three are colours, from 0 to 255. The network's pictures are Float32Arrays
+// (c, s, s) in [-1, 1].
 
 import { Refusal } from "./model.js";
 
