@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEP', 'without_ruling', 'without_pencil', 'page_alone', 'is_on_white', 'on_white', 'spilled', 'several_figures',
-           'marks_in', 'blanked', 'toned', 'hatched', 'figures_in', 'is_palette']
+           'marks_in', 'captions_in', 'blanked', 'toned', 'hatched', 'figures_in', 'is_palette']
 
 # %% ../nbs/app/surroundings.ipynb #cf139149
 import math
@@ -445,6 +445,23 @@ def _boxes(places, box: tuple, scale: float) -> list:   # of (left, top, right, 
             for left, top, right, bottom in places]
 
 
+def captions_in(
+    reference: Image.Image,   # mode RGB, on white
+) -> list:                    # of boxes
+    "Lines of text above and below a figure: low, and without a colour."
+    box = drawn_in(reference)[0]
+    small = reference.crop(box)
+    small.thumbnail((256, 256), Image.Resampling.BOX)
+    x = np.asarray(small, int)
+    ink = x.min(2) < 225
+    rows = np.flatnonzero(ink.any(1))
+    bands = [(r[0], r[-1] + 1) for r in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+             if len(r)]
+    places = [(0, a, small.width, b) for a, b in bands if b - a < 0.08 * np.ptp(rows)
+              and (np.ptp(x[a:b][ink[a:b]], 1) < 40).mean() > 0.95]
+    return _boxes(places, box, (box[2] - box[0]) / small.width)
+
+
 def blanked(picture: Image.Image, boxes: list) -> Image.Image:
     "A picture, white in these boxes."
     picture = picture.copy()
@@ -486,9 +503,9 @@ def figures_in(
 ) -> tuple:                   # the same, without line art beside it; a note, perhaps ""
     "A reference's coloured figures."
     drawn = Image.fromarray(np.uint8(255) * (np.asarray(reference).min(2) > 225))
-    if marks := marks_in(drawn):
+    if marks := marks_in(drawn) + captions_in(reference):
         reference, note = figures_in(blanked(reference, marks))
-        said = "small marks far from its figure are left out (--no-clean keeps them)"
+        said = "text and small marks beside its figure are left out (--no-clean keeps them)"
         return reference, "; ".join(filter(None, [said, note]))
     boxes = _figures(drawn)
     lines = [box for box in boxes if _is_outlines(reference.crop(box))]

@@ -1361,7 +1361,7 @@ def test_a_signature_far_away_does_not_make_the_figure_small(kind, tight):
     "With it in view the error is up to three times as large."
     sketch, reference = marked(LINE, kind), marked(COLOUR, kind)
     place = (20, 30, 260, 270)
-    for result, said in ((colorize(sketch, COLOUR), "stay without colour; --no-clean takes all"), (colorize(LINE, reference), "are left out (--no-clean")):
+    for result, said in ((colorize(sketch, COLOUR), "stay without colour; --no-clean takes all"), (colorize(LINE, reference), "beside its figure are left out (--no-clean")):
         mended = result.crop(place) if result.size != LINE.size else result
         assert error(mended) < 1.2 * tight + 1 and [said in n for n in result.info["notes"]] == [True], (error(mended), result.info["notes"])
     result = colorize(sketch, COLOUR)
@@ -1369,6 +1369,25 @@ def test_a_signature_far_away_does_not_make_the_figure_small(kind, tight):
     for x in left: x[30:270, 20:260] = 0
     assert abs(left[0] - left[1]).mean() < 0.5, "the mark keeps its ink, and gets no colour"
     assert not any("marks" in n for n in notes(sketch, reference, clean=False))
+
+
+@pytest.mark.parametrize("lines", [1, 3])
+def test_captions_of_a_reference_are_left_out(lines):
+    for above in (False, True):
+        sheet = on_sheet(COLOUR, (240, 320), (0, 80 * above))
+        bare = sheet.copy()
+        for k in range(lines): ImageDraw.Draw(sheet).text((50, (2 if above else 250) + 18 * k), "Fig. 3  Portrait of Ann", "black", font_size=14)
+        left, said = reference_of(sheet), notes(LINE, sheet)
+        assert apart(left, bare).max() < 25 and ["text and small marks" in n for n in said] == [True], said      # soft edges
+
+
+def test_low_parts_with_a_colour_are_no_caption():
+    from refcolor.surroundings import captions_in
+    mat = on_sheet(COLOUR, (240, 270), (0, 0))
+    ImageDraw.Draw(mat).rectangle((20, 250, 220, 262), HAIR)
+    shoes = on_sheet(COLOUR, (240, 320), (0, 0))
+    ImageDraw.Draw(shoes).rectangle((60, 260, 180, 300), "black")
+    for reference in (COLOUR, mat, shoes): assert captions_in(reference) == []
 
 
 def test_marks_beside_a_figure_and_pieces_of_it_stay_in_view():

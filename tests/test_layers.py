@@ -337,6 +337,9 @@ def test_python_takes_the_same_and_one_clear_error():
         with pytest.raises(UserError, match=said): colorize(LINE, COLOUR, palette=palette)
     for hint, said in (((0, 0, "rad"), "hint 2: 'rad'"), ((0, 3, None), "hint 2: a point lies outside"), ((0, None), "hint 2: expected"), ((0, 0, 7), "hint 2: expected")):
         with pytest.raises(UserError, match=said): colorize(LINE, COLOUR, hints=[(0, 0, (0, 0)), hint])
+    for palette in ([(1., 0, 0)], np.array([[0, 0, 0], [.5, .2, .1]]), np.eye(3, dtype=np.float32)):
+        with pytest.raises(UserError, match="goes from 0 to 1; give 0 to 255"): palette_from(palette)
+    assert palette_from([(0., 0., 0.), (255., 0., 1.), (1, 0, 0)]).tolist() == [[0, 0, 0], [255, 0, 1], [1, 0, 0]]
     given = np.array([[170, 51, 34], [255, 204, 170]], np.uint8)
     assert (flat_colours(LINE, COLOUR, palette=given).palette == given).all()
 

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from refcolor.app import commands
 from refcolor.app.cli import main
 from refcolor.core import PAPER, TINY, UserError, write_atomically
 from refcolor.data import pictures
@@ -201,6 +202,29 @@ def test_a_run_may_get_longer_and_notes_that_and_a_folder_may_be_named_in_anothe
     record = json.loads((out / "config.json").read_text())
     assert record["preset"]["train"]["steps"] == 2 and record["root"] == str((roots / "small").resolve())
     assert record == json.loads((begun / "config.json").read_text()) | {"preset": record["preset"]}
+
+
+def test_a_run_whose_rates_fall_notes_that_it_gets_longer(begun, roots, tmp_path, capsys):
+    out = shutil.copytree(begun, tmp_path / "run", symlinks=True)
+    assert train_folder(out, roots / "small", "--resume") == 0 and "one long run" not in capsys.readouterr().err       # finished
+    assert train_folder(out, roots / "small", "--resume", steps=3) == 0
+    assert "note: the learning rates now fall to 0 at step 3, not at 1: one long run would give other weights" in capsys.readouterr().err
+
+
+def test_a_run_in_use_is_left_alone_and_a_checkpoint_is_no_place_for_one(begun, roots, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "WAIT", 0)
+    out = shutil.copytree(begun, tmp_path / "run", symlinks=True)
+    (tmp_path / "link").symlink_to(out)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with commands.alone_in(out):
+        for name in (out, tmp_path / "link"): assert train_folder(name, roots / "small", "--resume", steps=2) == 2
+        assert capsys.readouterr().err.count("is in use by another process: wait for it, or use another --out") == 2
+        assert train_folder(tmp_path / "other", roots / "small") == 0                     # nobody is in its way
+        shutil.rmtree(tmp_path / "other")
+    for inside in (out / "last", out / "last" / "new", out / "step-1" / "a" / "b"):
+        assert train_folder(inside, roots / "small") == 2 and "lies in a checkpoint" in capsys.readouterr().err
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert train_folder(out, roots / "small", "--resume", steps=2) == 0                   # it is free again
 
 
 def test_in_python_too_a_resume_compares(tmp_path):

@@ -31,6 +31,9 @@ def palette_from(
     for c in as_list(colours, "palette", "a list of colours"):
         try: rgb = colour(c) if isinstance(c, str) else tuple(map(float, c))
         except (ArgumentTypeError, TypeError, ValueError, RuntimeError): rgb = ()
+        if len(rgb) == 3 and not isinstance(c, str) and 0 < max(rgb) <= 1 and any(
+                isinstance(v, (float, np.floating)) for v in c):
+            raise UserError(f"palette: {c!r} goes from 0 to 1; give 0 to 255, or #rrggbb")
         if len(rgb) != 3 or not all(v in range(256) for v in rgb):
             raise UserError(f"palette: {c!r} is no colour; give #rrggbb, such as #ffcc99")
         found.append(tuple(map(int, rgb)))
