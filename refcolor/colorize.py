@@ -31,7 +31,7 @@ from .show import to_image, to_tensor
 from .sketch import xdog
 from .surroundings import (blanked, figures_in, hatched, is_on_white, is_palette, marks_in,
                                    on_white, page_alone, several_figures, spilled, toned,
-                                   without_pencil)
+                                   without_pencil, without_ring)
 
 # %% ../nbs/14_colorize.ipynb #ecf19f85
 def paper_of(
@@ -130,6 +130,11 @@ def lines_in(
             lines.info["seen"] = blanked(seen, marks)
             add_note(picture, "small marks far from the figure (a signature, a number) stay without "
                               "colour; --no-clean takes all as it is")
+        if bare := without_ring(lines.info.get("seen", lines)):
+            lines = lines.copy()
+            lines.info["seen"] = bare
+            add_note(picture, "a ring around the figure stays without colour; --no-clean takes all "
+                              "as it is")
     low, high = lines.getextrema()
     if low > 200 or high < 128 or (extract or not clean) and nothing_in(picture):
         if clean or extract: raise no_drawing(picture)

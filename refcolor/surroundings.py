@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEP', 'without_ruling', 'without_pencil', 'page_alone', 'is_on_white', 'on_white', 'spilled', 'several_figures',
-           'marks_in', 'captions_in', 'blanked', 'toned', 'hatched', 'figures_in', 'is_palette']
+           'marks_in', 'captions_in', 'without_ring', 'blanked', 'toned', 'hatched', 'figures_in', 'is_palette']
 
 # %% ../nbs/app/surroundings.ipynb #cf139149
 import math
@@ -460,6 +460,33 @@ def captions_in(
     places = [(0, a, small.width, b) for a, b in bands if b - a < 0.08 * np.ptp(rows)
               and (np.ptp(x[a:b][ink[a:b]], 1) < 40).mean() > 0.95]
     return _boxes(places, box, (box[2] - box[0]) / small.width)
+
+
+def without_ring(
+    lines: Image.Image,       # mode L, ink dark on 255
+) -> Image.Image | None:      # the same; None: there is none
+    "What is drawn in a circle or a round-cornered frame, with paper between."
+    small, box = _part(lines), drawn_in(lines)[0]
+    ink = np.asarray(small) < 200
+    area = _areas(ink, ink)
+    found = [np.argwhere(area == i) for i in range(2, area.max() + 1)]
+    if len(found) < 2: return None
+    low, high = (np.array([f(at, 0) for at in found]) for f in (np.min, np.max))
+    size = high - low + 1
+    k = size.prod(1).argmax()
+    inside = np.delete(np.hstack([low - low[k], high[k] - high]), k, 0)
+    # the features of a round face are smaller
+    if inside.min() < 3 or np.delete(size, k, 0).min(1).max() < 0.4 * size[k].max(): return None
+    (top, left), (bottom, right) = low[k], high[k] + 1
+    ring = np.pad(area == k + 2, 1)
+    filled = Image.fromarray(np.uint8(ring)).copy()
+    ImageDraw.floodfill(filled, (0, 0), 2)
+    if not _is_card((np.asarray(filled) != 2)[1 + top:1 + bottom, 1 + left:1 + right]): return None
+    wide = Image.fromarray(np.uint8(255) * ring[1:-1, 1:-1]).filter(ImageFilter.MaxFilter(5))
+    bare = lines.copy()
+    bare.paste(255, box, wide.resize(np.subtract(box[2:], box[:2]).tolist()).point(
+        [255 * (v > 0) for v in range(256)]))
+    return bare
 
 
 def blanked(picture: Image.Image, boxes: list) -> Image.Image:

@@ -1390,6 +1390,30 @@ def test_low_parts_with_a_colour_are_no_caption():
     for reference in (COLOUR, mat, shoes): assert captions_in(reference) == []
 
 
+@pytest.mark.parametrize("kind, box", [("ellipse", (10, 10, 390, 390)), ("ellipse", (0, 0, 399, 399)), ("rounded_rectangle", (40, 40, 360, 380))], ids=["ring", "to the border", "rounded"])
+def test_a_ring_around_the_figure_is_no_part_of_it(kind, box):
+    "With it the error is some times as large."
+    joined = LINE.copy()
+    ImageDraw.Draw(joined).line((120, 160, 120, 185), "black", 3)                        # a neck
+    bare, ringed = on_sheet(joined, (400, 400), (80, 80)), on_sheet(joined, (400, 400), (80, 80))
+    getattr(ImageDraw.Draw(ringed), kind)(box, *[40] * (kind[0] == "r"), outline="black", width=4)
+    one, other = colorize(bare, COLOUR), colorize(ringed, COLOUR)
+    place = (80, 80, 320, 320)
+    assert apart(one.crop(place), other.crop(place)).mean() < 2 and len(said := other.info["notes"]) == 1
+    assert ("a ring around the figure stays" if kind == "ellipse" else "without colour") in said[0]      # of a frame, the corners are marks
+    assert pixels(other).min(2)[200, :80].min() < 60 or kind != "ellipse", "the ring keeps its ink"
+
+
+def test_a_round_face_a_button_and_a_sign_keep_their_rings():
+    from refcolor.surroundings import without_ring
+    face = [("ellipse", (20, 20, 280, 280), None, "black", 5)]
+    smiley = [*face, *[("ellipse", (x, 90, x + 40, 140), "black") for x in (80, 180)], ("rounded_rectangle", (70, 190, 230, 240), 20, None, "black", 5)]
+    clock, eye = [*face, ("line", (150, 50, 150, 150, 220, 190), "black", 5)], [*face, ("ellipse", (100, 100, 200, 200), None, "black", 5)]
+    star = [("polygon", [(150 + r * np.cos(a), 150 + r * np.sin(a)) for a, r in zip(np.arange(10) * np.pi / 5, (140, 110) * 5)], None, "black"), ("ellipse", (80, 80, 220, 220), None, "black", 5)]
+    for parts in (face, smiley, clock, eye, star): assert without_ring(shapes((300, 300), *parts)) is None
+    assert without_ring(LINE.convert("L")) is None
+
+
 def test_marks_beside_a_figure_and_pieces_of_it_stay_in_view():
     from refcolor.surroundings import marks_in
     near = on_sheet(LINE, (320, 240), (0, 0))
