@@ -424,7 +424,7 @@ def marks_in(
     area = _areas(wide, ink)                                             # letters are one mark
     found = [np.argwhere(ink & (area == i)) for i in range(2, area.max() + 1)]
     low, high = (np.array([f(at, 0) for at in found]) for f in (np.min, np.max))
-    if len(found) < 2: return []
+    if len(found) < 2 or max(small.size) > 8 * min(small.size): return []       # of a strip: pieces
     size = high - low + 1
     kept = size.max(1) > 0.5 * size[size.prod(1).argmax()].max()
     while True:
