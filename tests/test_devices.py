@@ -34,7 +34,7 @@ from refcolor.engine.scale import RandomPictures
 from refcolor.evaluate import measure
 from refcolor.fid import feature_extractor
 from refcolor.generator import Generator, load_generator
-from refcolor.study.rows import ValidationCurve
+from refcolor.study.rows import ValidationCurve, branch_conflict
 from refcolor.train import Diverged, Learner
 
 
@@ -321,6 +321,32 @@ def test_compiled_networks_take_the_same_step_and_keep_their_names(people):
     torch._dynamo.reset()
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_on_a_gpu_products_are_rounded_faster(compiled, monkeypatch):
+    "All of it runs where the rest of a GPU is missing: an `import torch.…` inside once hid `torch` from the lines before."
+    flags = [(torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "benchmark")]
+    before = [getattr(*flag) for flag in flags]
+    networks = {name: torch.nn.Linear(2, 2) for name in ("generator", "discriminator", "phi")}
+    learner = SimpleNamespace(device=torch.device("cuda"), **networks)
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: True)
+    try: assert devices.speed_up(learner, compiled) is learner and all(getattr(*flag) for flag in flags)
+    finally:
+        for (module, name), value in zip(flags, before): setattr(module, name, value)
+    assert all(bool(network._compiled_call_impl) == compiled for network in networks.values())
+
+
+def test_a_curve_is_measured_uncompiled(people):
+    "Each shape and each hook would be compiled anew: a minute in the middle of a run, then a warning that it was too often."
+    graphs = []
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+    learner = devices.speed_up(Learner(changed(TINY, batch=2), people, device="cpu"), backend=count)
+    found = branch_conflict(learner, learner.batches[0][0])
+    assert len(found) == 2 and not graphs
+    torch._dynamo.reset()
+
+
 def test_off_the_processor_each_network_is_one_graph(meta):
     "A look at a value, or what the compiler does not know, would cut it: for each piece a launch, and a wait."
     with meta: G, D = Generator(TINY.model), PatchGAN(TINY.model.disc_channels)
@@ -370,6 +396,18 @@ def test_each_case_computes_on_the_device_that_is_measured(group, meta, monkeypa
         result = f()
         found = [x for x in (result if isinstance(result, tuple) else [result]) if isinstance(x, torch.Tensor)]
         assert all(x.is_meta for x in found), name
+
+
+@pytest.mark.parametrize("device, made", [("cpu", 1), ("meta", 0)])
+def test_a_timed_step_makes_its_batch_only_where_no_other_process_does(device, made, meta, monkeypatch):
+    "Beside a GPU the workers make it: drawing 16 pictures takes longer than a step there."
+    monkeypatch.setattr(Learner, "look", lambda self: {})
+    learner = scale.step_learner(TINY, device=device)
+    step, asked = scale.stepping(learner), []
+    monkeypatch.setattr(type(learner.batches), "__getitem__", lambda self, k, real=type(learner.batches).__getitem__: asked.append(k) or real(self, k))
+    before = learner.steps_done
+    step()
+    assert learner.steps_done == before + 1 and len(asked) == made
 
 
 def test_bench_measures_each_group_where_it_computes(monkeypatch, capsys):

@@ -57,10 +57,10 @@ def speed_up(
             network.to(memory_format=torch.channels_last)
     from torch.utils._triton import has_triton
     if not compile or not (backend or cuda and has_triton()): return learner
-    import torch._dynamo
-    import torch._functorch.config
-    torch._functorch.config.donated_buffer = False     # gradient norms keep the graph
-    torch._dynamo.config.suppress_errors = True        # no C compiler: go on without
+    from torch._dynamo import config as dynamo         # `import torch.…` would hide `torch`
+    from torch._functorch import config as functorch
+    functorch.donated_buffer = False                   # gradient norms keep the graph
+    dynamo.suppress_errors = True                      # no C compiler: go on without
     for network in (learner.generator, learner.discriminator, learner.phi):
         network.compile(backend=backend or "inductor", dynamic=False)   # D: of b and of 2b pictures
     return learner

@@ -267,10 +267,11 @@ def branch_conflict(
         return lambda module, inputs: at.setdefault(name, inputs[0].detach().requires_grad_())
     hooks = [getattr(fusion, f"w_{k}").register_forward_pre_hook(leaf(k)) for k in "qkv"]
     hooks.append(fusion.register_forward_hook(lambda module, inputs, out: at.update(c=out[0])))
-    try: fake, logits = learner.generator(triple.sketch, triple.reference)
-    finally:
-        for hook in hooks: hook.remove()
-    loss = total_loss(*learner.losses(triple, fake, logits))
+    with torch.compiler.set_stance("force_eager"):     # hooks would have all compiled anew
+        try: fake, logits = learner.generator(triple.sketch, triple.reference)
+        finally:
+            for hook in hooks: hook.remove()
+        loss = total_loss(*learner.losses(triple, fake, logits))
     slopes = torch.autograd.grad(loss, [at[k] for k in "qkvc"], allow_unused=True)
     q, k, v, c = (torch.zeros(1) if s is None else s.flatten() for s in slopes)
     def cosine(a, b):
