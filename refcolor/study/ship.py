@@ -91,9 +91,10 @@ class Mixed:
 # %% ../../nbs/study/ship.ipynb #77a967cc
 SHIPPED_DATA = ("avatars", "adventurer", "avataaars", "personas", "miniavs", "openmoji")
 UNSEEN_DATA = ("big-ears", "dylan")     # artists that no training saw
-# SMALL, twice its batch; figures also smaller than the ruler's, lines also worn
-SHIPPED = replace(SMALL, data=replace(SMALL.data, characters=1_500, scale=0.4, wear=0.5),
-                  train=replace(SMALL.train, batch=32, steps=2_750, lr_g=4e-4, lr_d=3e-4))
+# SMALL's networks at 96², half its batch; figures also smaller than the ruler's, lines also worn
+SHIPPED = replace(SMALL, name="SMALL at 96", model=replace(SMALL.model, size=96),
+                  data=replace(SMALL.data, characters=1_500, scale=0.4, wear=0.5),
+                  train=replace(SMALL.train, batch=8, steps=5_000, lr_g=4e-4, lr_d=3e-4))
 SHARES = {"avatars": 1_500, "adventurer": 1_500, "avataaars": 1_500, "personas": 1_500,
           "miniavs": 1_500, "openmoji:people,animals": 1_000}          # pictures of each set
 SHIP_ROOTS = ("study.ship",)
@@ -229,10 +230,8 @@ def model_card(result: dict) -> str:
         "# refcolor's weights", "",
         f"Generator {preset.name}: {preset.model.size}×{preset.model.size} pixels, half precision. "
         "Colours a line drawing with the colours of a reference.", "",
-        *(f"- stage {k}: `{s['command']}`, {s['steps']}"
-          + (f" of {s['of']}" if "of" in s else "")          # it was stopped before its end
-          + f" steps of {t.batch} pictures, {s['seconds'] / 60:.0f} minutes on {s['device']}"
-          for k, s in enumerate(m["stages"], 1)),
+        *(f"- stage {k}: `{s['command']}`, {s['steps']} steps of {t.batch}, "
+          f"{s['seconds'] / 3600:.1f} hours on {s['device']}" for k, s in enumerate(m["stages"], 1)),
         f"- recipe {preset.data.recipe}: {preset.data.cross:.0%} of the references are other "
         "drawings, with the true answer; seed 0",
         f"- losses: all five, λ_tr {t.lambda_tr:g}"
