@@ -994,6 +994,68 @@ def test_a_profile_beside_transparency_palette_and_grey():
         assert grey(encoded(middle, icc_profile=wrong)) == [128] * 4
 
 
+# published matrices: from sRGB in linear light
+TO_P3 = [[.8224621, .1775380, 0], [.0331941, .9668058, 0], [.0170827, .0723974, .9105199]]
+TO_2020 = [[.6274039, .3292830, .0433131], [.0690973, .9195404, .0113623], [.0163914, .0880133, .8955953]]
+TO_ADOBE = [[.7151256, .2848744, 0], [0, 1, 0], [0, .0411619, .9588381]]
+
+
+def encoded_in(matrix, curve, image=COLOUR):
+    v = pixels(image) / 255
+    light = np.where(v > .04045, ((v + .055) / 1.055) ** 2.4, v / 12.92) @ np.transpose(matrix)
+    return Image.fromarray(np.uint8(np.round(curve(light.clip(0, 1)) * 255)))
+
+
+def srgb_curve(v): return np.where(v > .0031308, 1.055 * v ** (1 / 2.4) - .055, 12.92 * v)
+def bt709_curve(v): return np.where(v > .018, 1.099 * v ** .45 - .099, 4.5 * v)
+def power(g): return lambda v: v ** (1 / g)
+def cicp(*code): return chunk(b"cICP", bytes(code))
+def chrm(*xy): return chunk(b"cHRM", struct.pack(">8I", *(round(v * 100000) for v in xy)))
+def gama(v): return chunk(b"gAMA", struct.pack(">I", v))
+P3_CHRM, ADOBE_CHRM = (chrm(.3127, .329, *xy) for xy in ((.68, .32, .265, .69, .15, .06), (.64, .33, .21, .71, .15, .06)))
+
+
+@pytest.mark.parametrize("chunks, matrix, curve", [
+    ([cicp(12, 13, 0, 1)], TO_P3, srgb_curve), ([cicp(9, 13, 0, 1)], TO_2020, srgb_curve), ([cicp(9, 1, 0, 1)], TO_2020, bt709_curve),
+    ([P3_CHRM], TO_P3, srgb_curve), ([ADOBE_CHRM, gama(45455)], TO_ADOBE, power(2.2)), ([P3_CHRM, gama(55556)], TO_P3, power(1.8)),
+    ([cicp(12, 13, 0, 1), chunk(b"sRGB", b"\0")], TO_P3, srgb_curve), ([cicp(12, 13, 0, 1), ADOBE_CHRM, gama(100000)], TO_P3, srgb_curve)],
+    ids=["P3", "2020", "2020 video", "cHRM", "Adobe", "gamma 1.8", "before sRGB", "before cHRM"])
+def test_a_png_file_names_its_primaries(chunks, matrix, curve, tmp_path):
+    "From bytes, a path, an open image; what is clear stays clear."
+    wide, path = encoded_in(matrix, curve), tmp_path / "wide.png"
+    path.write_bytes(data := png(*chunks, image=wide))
+    assert apart(wide, COLOUR).max() > 9
+    for source in (data, path, Image.open(path)):
+        assert apart(read_picture(source), COLOUR).max() <= 3 and not notes_of(read_picture(source))
+    wide.putalpha(Image.new("L", wide.size)), path.write_bytes(png(*chunks, image=wide))
+    assert pixels(read_picture(path)).min() == 255
+
+
+@pytest.mark.parametrize("code, said", [((9, 16, 0, 1), ["high dynamic range (PQ)"]), ((2, 18, 0, 1), ["high dynamic range (HLG)"]), ((22, 13, 0, 1), ["cICP 22 13 0 1"]),
+                                        ((12, 13, 0, 0), ["cICP 12 13 0 0"]), ((1, 13, 0, 1), []), ((2, 2, 0, 1), [])])
+def test_colours_that_are_not_converted_are_said(code, said):
+    read = read_picture(png(cicp(*code), image=COLOUR))
+    assert not apart(read, COLOUR).any() and len(notes_of(read)) == len(said)
+    for words, note in zip(said, notes_of(read)): assert words in note and "taken as sRGB" in note
+    beside = read_picture(png(cicp(*code), image=in_space(COLOUR, WIDE), icc_profile=WIDE))        # a profile knows more than a number that we do not
+    assert not notes_of(beside) and (code[:2] == (1, 13) or apart(beside, COLOUR).max() <= 2)
+
+
+@pytest.mark.parametrize("space, rule, kind", [(65535, "R03", "Adobe"), (None, "R03", "Adobe"), (2, None, "Adobe"), (65535, None, "said"), (65535, "R98", "as it is"),
+                                               (1, "R03", "as it is"), (1, None, "as it is"), (None, None, "as it is")])
+def test_a_camera_s_exif_names_adobe_s_colours(space, rule, kind):
+    exif, adobe, good = Image.Exif(), in_space(COLOUR, WIDE), dict(quality=100, subsampling=0)
+    own = exif.get_ifd(ExifTags.IFD.Exif)
+    if space: own[ExifTags.Base.ColorSpace] = space
+    if rule: own[ExifTags.IFD.Interop] = {ExifTags.Interop.InteropIndex: rule}
+    read = read_picture(encoded(adobe, "JPEG", exif=exif, **good))
+    assert (apart(read, COLOUR).max() <= 8) == (kind == "Adobe") and (apart(read, adobe).max() <= 8) == (kind != "Adobe")
+    assert len(notes_of(read)) == (kind == "said") and all("nothing in it says whose" in note for note in notes_of(read))
+    assert not notes_of(read_sketch(encoded(LINE, "JPEG", exif=exif, **good)))                 # its colours do not count
+    with_profile = read_picture(encoded(adobe, "JPEG", exif=exif, icc_profile=WIDE, **good))
+    assert apart(with_profile, COLOUR).max() <= 8 and not notes_of(with_profile)
+
+
 def test_cmyk_as_photographers_send_it():
     "Without a profile as Pillow converts it; with one of another mode, too; and never inverted."
     cmyk = COLOUR.convert("CMYK")
@@ -1042,7 +1104,8 @@ def test_every_orientation_is_upright(turn, kind, tmp_path):
     [chunk(b"eXIf", b"\0\x08\0\x02\x01\x12")], [chunk(b"eXIf", b"II*\0\xff\xff\xff\xff")], [chunk(b"iCCP", b"a\0\0rubbish")], [chunk(b"iCCP", b"a")],
     [chunk(b"iCCP", b"a\0\0" + zlib.compress(b"x" * 5_000_000))], [chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 3_000_000))],
     [chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x>" * 1_000_000))], [chunk(b"tEXt", b"a\0b")[:-1] + b"!"], [chunk(b"pHYs", b"a")],
-    [chunk(b"gAMA", b"a")], [chunk(b"sRGB", b"")], [chunk(b"cHRM", b"abc")], [chunk(b"acTL", b"ab")], [chunk(b"tIME", b""), chunk(b"xxXx", b"1")]],
+    [chunk(b"gAMA", b"a")], [chunk(b"sRGB", b"")], [chunk(b"cHRM", b"abc")], [chunk(b"cHRM", bytes(32))], [chunk(b"cHRM", struct.pack(">8I", *[31270, 32900] * 4))], [chunk(b"cHRM", b"\xff" * 32)],
+    [chunk(b"cICP", b"\x0c\x0d")], [chunk(b"cICP", b"\x0c\x0d\0\1")[:-1] + b"!"], [chunk(b"acTL", b"ab")], [chunk(b"tIME", b""), chunk(b"xxXx", b"1")]],
     ids=lambda c: c[0][4:8].decode())
 def test_broken_metadata_never_costs_good_pixels(broken, tmp_path):
     data = png(*broken)

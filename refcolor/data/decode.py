@@ -64,16 +64,88 @@ def _eight_bits(image: Image.Image, bits: int | None = None) -> Image.Image:   #
     return grey
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None, gamma: float | None) -> Image.Image:
-    "As a colour-managed viewer shows it, mode RGB."
-    if image.mode == "LAB" and not profile:        # the mode says which colours they are
-        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    if not profile:
-        bend = 1 / (2.2 * (gamma or 1 / 2.2))          # a PNG file's number: 1 is linear light
-        if abs(bend - 1) < 0.05 or not 0.1 < bend < 10: return image.convert("RGB")
-        return image.convert("RGB").point([round(255 * (v / 255) ** bend) for v in range(256)] * 3)
+# white, red, green, blue, each x and y; and curves: by the numbers of ITU-T H.273, and PNG's cICP
+_D65 = 0.3127, 0.3290
+_PRIMARIES = {1: (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06),                       # sRGB, BT.709
+              9: (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),                 # BT.2020
+              11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),         # P3 of cinemas
+              12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)}                # P3 of screens
+_ADOBE = *_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06
+# (g, a, b, c, d): a number v from 0 to 1 is the light (a·v + b)^g from d on, c·v below
+_CURVES = {**dict.fromkeys((1, 6, 14, 15), (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)),
+           **{k: (g, 1, 0, 0, 0) for k, g in ((4, 2.2), (5, 2.8), (8, 1))},
+           13: (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)}                 # sRGB
+
+
+def _profile_of(xy: tuple, curve: tuple) -> bytes:   # of _PRIMARIES, of _CURVES
+    "The ICC profile of such colours; raises `ValueError` where there can be none."
+    x, y = np.reshape(xy, (4, 2)).T
+    if not y.all(): raise ValueError(xy)
+    white, *primaries = np.stack([x, y, 1 - x - y], 1) / y[:, None]
+    light = np.linalg.solve(np.transpose(primaries), white)        # of each, for white together
+    if not 1e-3 < light.min() <= light.max() < 1e3: raise ValueError(xy)
+    cones = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367],
+                      [0.0389, -0.0685, 1.0296]])                  # Bradford's
+    d50 = np.array([0.9642, 1, 0.8249])                            # a profile's white
+    adapt = np.linalg.solve(cones, (cones @ d50 / (cones @ white))[:, None] * cones)
+    def of(kind, numbers):
+        return kind + struct.pack(f">{len(numbers)}i", *(round(65536 * v) for v in numbers))
+    parts = {b"wtpt": of(b"XYZ \0\0\0\0", d50)}
+    for name, xyz in zip((b"r", b"g", b"b"), light[:, None] * primaries @ adapt.T):
+        parts |= {name + b"XYZ": of(b"XYZ \0\0\0\0", xyz),
+                  name + b"TRC": of(b"para\0\0\0\0\0\3\0\0", curve)}
+    body, table = b"".join(parts.values()), struct.pack(">I", len(parts))
+    at = 128 + 4 + 12 * len(parts)
+    for name, data in parts.items():
+        table, at = table + name + struct.pack(">II", at, len(data)), at + len(data)
+    head = struct.pack(">I4xI4s4s4s12x4s28x3i48x", at, 0x04300000, b"mntr", b"RGB ", b"XYZ ",
+                       b"acsp", 63190, 65536, 54061)
+    return head + table + body
+
+
+def _camera_s_space(image: Image.Image) -> tuple:   # as of `_space_of`
+    "What EXIF says of the colours."
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        exif = image.getexif()
+        space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
+        rule = str(exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex, ""))
+    except Exception: return None, ""      # what parsers raise on damaged EXIF has no common class
+    if space == 2 or space in (65535, None) and rule[:3] == "R03":
+        return (_ADOBE, (563 / 256, 1, 0, 0, 0)), ""
+    if space != 65535 or rule[:3] == "R98": return None, ""
+    return None, ("its colours are not sRGB's, and nothing in it says whose; they are taken as "
+                  "sRGB, save it with its profile, or as sRGB")
+
+
+def _space_of(image: Image.Image) -> tuple:   # a profile, or (of _PRIMARIES, of _CURVES), or None
+    "What the numbers of an image are, None: sRGB, or not known; and a note, perhaps \"\"."
+    info = image.info
+    profile, gamma, code = info.get("icc_profile"), info.get("gamma"), info.get("cicp", b"\2\2\0\1")
+    known = _PRIMARIES.get(code[0]), _CURVES.get(code[1])
+    if all(known) and code[2:] == b"\0\1" and image.mode not in ("CMYK", "LAB"):
+        return None if code[:2] == b"\1\x0d" else known, ""
+    if profile or image.mode in ("CMYK", "LAB"): return profile, ""
+    if code[:2] != b"\2\2":                                           # they are named
+        kinds = {16: "high dynamic range (PQ)", 18: "high dynamic range (HLG)"}
+        kind = kinds.get(code[1], f"a kind not known here (cICP {' '.join(map(str, code))})")
+        return None, f"its colours are of {kind}; they are taken as sRGB, save it as sRGB"
+    if "srgb" in info: return None, ""                                # says it better than these
+    xy, bend = info.get("chromaticity"), 1 / (2.2 * (gamma or 1 / 2.2))
+    if not xy and not gamma: return _camera_s_space(image)
+    curve = _CURVES[13] if not 0.1 < bend < 10 or not gamma else (1 / gamma, 1, 0, 0, 0)
+    if not xy or np.abs(np.subtract(xy, _PRIMARIES[1])).max() < 0.005:
+        xy, curve = _PRIMARIES[1], _CURVES[13] if abs(bend - 1) < 0.05 else curve
+    return None if (xy, curve) == (_PRIMARIES[1], _CURVES[13]) else (xy, curve), ""
+
+
+def _in_srgb(image: Image.Image, space: bytes | tuple | None) -> Image.Image:   # of `_space_of`
+    "As a colour-managed viewer shows it, mode RGB."
+    if image.mode == "LAB" and not space:          # the mode says which colours they are
+        space = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    if not space: return image.convert("RGB")
+    try:
+        if isinstance(space, tuple): image, space = image.convert("RGB"), _profile_of(*space)
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(space))
         return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"),
                                          outputMode="RGB")
     except Exception: return image.convert("RGB")      # a broken one, or one for another mode
@@ -81,15 +153,14 @@ def _in_srgb(image: Image.Image, profile: bytes | None, gamma: float | None) -> 
 
 def _apart(image: Image.Image, bits: int | None = None) -> tuple:
     "The colours of an image of any mode (RGB), and how solid they are (L; None: all are)."
-    profile, gamma = image.info.get("icc_profile"), image.info.get("gamma")
-    if "srgb" in image.info: gamma = None                               # says it better
+    space, _ = _space_of(image)
     image = _eight_bits(image, bits)
     mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
     solid = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
         solid = image.getchannel("A")
-    return _in_srgb(image.convert(mode), profile, gamma), solid
+    return _in_srgb(image.convert(mode), space), solid
 
 
 def _upright(
@@ -204,23 +275,28 @@ def _pixels_alone(data: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _check_sums(file: BinaryIO):   # a PNG file
-    "Raise `OSError` if its pixels were changed on their way: Pillow does not look."
-    at = file.tell()
+def _look_through(file: BinaryIO) -> dict:   # a PNG file; {"cicp": four bytes}, if it has them
+    "What Pillow passes over; raises `OSError` if its pixels were changed on their way."
+    at, found = file.tell(), {}
     file.seek(8)
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
-        if kind != b"IDAT": file.seek(size + 4, os.SEEK_CUR)
-        elif len(pixels := file.read(size + 4)) == size + 4 and \
-                zlib.crc32(kind + pixels[:-4]) != int.from_bytes(pixels[-4:], "big"):
+        if kind != b"IDAT" and (kind, size) != (b"cICP", 4):
+            file.seek(size + 4, os.SEEK_CUR)
+            continue
+        if len(data := file.read(size + 4)) < size + 4: break
+        whole = zlib.crc32(kind + data[:-4]) == int.from_bytes(data[-4:], "big")
+        if kind == b"cICP" and whole: found["cicp"] = data[:4]
+        if kind == b"IDAT" and not whole:
             raise OSError(errno.EIO, "it is damaged, its checksum is another; get it again")
     file.seek(at)
+    return found
 
 
 def _seen(image: Image.Image, see, enough: tuple, subject: str) -> Image.Image:
     "What `see` makes of an open image, with notes."
     start = image.tell()
-    if image.format == "PNG" and getattr(image, "fp", None): _check_sums(image.fp)
+    if image.format == "PNG" and getattr(image, "fp", None): image.info |= _look_through(image.fp)
     if image.format == "TIFF": image.filename = ""    # Pillow would map turned ones as if upright
     try: pages, said = _pages(image)
     except Exception: pages, said = [start], ""                         # other pages are damaged
@@ -313,8 +389,10 @@ def read_picture(
     turned: bool = True,     # upright; False: as stored, which is where annotations count pixels
 ) -> Image.Image:            # mode RGB, on white
     "Decode a picture from anywhere; raises `UserError`, one line, whatever is wrong with it."
-    return _read(source, role, lambda image: (on_white(image, turned), _ends(image)[2]), enough,
-                 name)
+    def see(image):
+        notes = filter(None, (_ends(image)[2], _space_of(image)[1]))
+        return on_white(image, turned), "; ".join(notes)
+    return _read(source, role, see, enough, name)
 
 # %% ../../nbs/data/decode.ipynb #16b07bb2
 FULL = 0.8       # what fills so much of its sheet, lengthwise, stays as it is; else it keeps …

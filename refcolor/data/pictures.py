@@ -389,7 +389,7 @@ class PictureReader:
         "The cache of these paths and shape; None, with a message, if the disk is too small."
         source, n, shape = self.source, len(self.source.paths), (4, self.side, self.side)
         # the number goes up when `read_square` gives other pixels, or a slot's form changes
-        key = json.dumps([4, str(source.root.resolve()), source.paths.digest(), self.side,
+        key = json.dumps([5, str(source.root.resolve()), source.paths.digest(), self.side,
                           self.drawn, source.halves, version("pillow")])
         digest = hashlib.sha256(key.encode()).hexdigest()[:12]
         path = folder / f"{self.name}-{self.side}-{digest}"
