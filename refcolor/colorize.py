@@ -26,7 +26,7 @@ from .data.decode import (add_note, areas_note, colourless, drawn_in, edges_of, 
 from .flats import colour_between_lines
 from .framing import View
 from .generator import Generator, gather_levels, load_generator
-from .hints import hint_mask, parse_hints, pixel_at
+from .hints import hint_mask, overruled, parse_hints, pixel_at
 from .show import to_image, to_tensor
 from .sketch import xdog
 from .surroundings import (blanked, figures_in, hatched, is_on_white, is_palette, marks_in,
@@ -290,8 +290,8 @@ def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
     references = list(reference) if isinstance(reference, (list, tuple)) else [reference]
     if not references: raise UserError("reference: none is given; name a picture, or several")
     hints = list(parse_hints(hints, len(references)))
-    looks = [h for h in hints if len(h) > 3]
-    paints = {i: h for i, h in enumerate(hints, 1) if len(h) == 3}
+    looks, paints = ({i: h for i, h in enumerate(hints, 1) if (len(h) == 3) == paint}
+                     for paint in (False, True))
     pictures = [lines_of(sketch, clean, extract), *(reference_of(r, clean) for r in references)]
     notes = [note for picture in pictures for note in notes_of(picture)]
     for note in notes: say(f"note: {note}")
@@ -299,7 +299,12 @@ def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
     if note := turn_note(generator, *views):
         notes.append(f"{pictures[0].info['refcolor'][0]}: {note}")
         say(f"note: {notes[-1]}")
-    fake = painted_square(generator, *views, hints=looks)
+    fake = painted_square(generator, *views, hints=looks.values())
+    if len(looks) > 1:
+        for k, later in overruled(*_on_squares(generator, *views, hints=looks.values())):
+            notes.append(f"hints {[*looks][k]} and {[*looks][later]} are for one place; the later "
+                         "one counts")
+            say(f"note: {notes[-1]}")
     colours = page_colours(fake, pictures[0], views[0])
     if note := spill_note(colours, pictures[0], views[0], pictures[1:]):
         notes.append(f"{pictures[0].info['refcolor'][0]}: {note}")
@@ -342,6 +347,13 @@ def attends(generator: Generator) -> bool:
     return generator.config.fusion not in ("addition", "adain")
 
 
+def _on_squares(generator: Generator, here: View, *there: View, hints) -> tuple:
+    "Hints that look, with what the network sees: the arguments of `hint_mask`."
+    seen, *colours = (to_tensor(view.square) for view in (here, *there))
+    looks = [(*here.point(x, y), (*there[k].point(u, v), k)) for x, y, u, v, k in hints]
+    return looks, seen, colours, generator.config.positions
+
+
 @torch.no_grad()
 def painted_square(
     generator: Generator,
@@ -354,10 +366,8 @@ def painted_square(
     if not attends(generator) and (hints or len(there) > 1):
         raise UserError(f"weights: their fusion is {config.fusion!r}, without an attention that "
                         "hints or several references could use")
-    (seen, *colours), mask = (to_tensor(view.square) for view in (here, *there)), None
-    if hints:
-        looks = [(*here.point(x, y), (*there[k].point(u, v), k)) for x, y, u, v, k in hints]
-        mask = hint_mask(looks, seen, colours, config.positions).to(device)
+    given = _on_squares(generator, here, *there, hints=hints)
+    (_, seen, colours, _), mask = given, hint_mask(*given).to(device) if hints else None
     return generator(seen.to(device), [x.to(device) for x in colours], False, mask).fake[0].cpu()
 
 

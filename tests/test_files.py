@@ -1496,6 +1496,19 @@ def test_two_hints_in_one_region_are_said():
     assert result.getpixel((120, 216)) == (0x40, 0x50, 0x60)
 
 
+def test_two_hints_of_one_place_that_look_elsewhere_are_said(tmp_path, capsys):
+    "Counted among all hints; of one colour, of two places, and with a third that looks there again nothing is said."
+    hair, shirt, again = (0, -.6, (0, -.6)), (.05, -.62, (0, .8)), (.05, -.62, (.1, -.62))
+    def said(*hints): return [n for n in colorize(LINE, COLOUR, hints=hints).info["notes"] if "hint" in n]
+    assert said((0, .8, "#102030"), hair, shirt) == ["hints 2 and 3 are for one place; the later one counts"]
+    assert not said(hair, again) and not said(hair, (0, .8, (0, .8)))
+    assert said(hair, shirt, again) == ["hints 2 and 3 are for one place; the later one counts"]
+    LINE.save(tmp_path / "a.png"), COLOUR.save(tmp_path / "b.png")
+    command = ["colorize", "--sketch", f"{tmp_path}/a.png", "--reference", f"{tmp_path}/b.png", "--out", f"{tmp_path}/c.png"]
+    assert not main([*command, *"--hint 120 45 120 45 --hint 120 45 120 220".split()])
+    assert "note: hints 1 and 2 are for one place; the later one counts" in capsys.readouterr().err
+
+
 def test_drawings_of_one_figure_are_none_of_two():
     from refcolor.surroundings import several_figures
     from refcolor.show import to_image
