@@ -237,6 +237,26 @@ def test_out_is_never_what_is_read(tmp_path, capsys):
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*.png")}
 
 
+def test_out_is_no_other_name_of_what_is_read(tmp_path, capsys):
+    "A hard link of the sketch, the reference, or one of a folder's: as picture, and as layers."
+    for name in ("a.png", "b.png"): line(tmp_path / "in" / name), colour(tmp_path / "colours" / name)
+    one, folder = ["--sketch", "in/a.png", "--reference", "colours/a.png"], ["--sketch", "in", "--reference", "colours"]
+    for k, (of, link, arguments) in enumerate((("in/a.png", "out{}/x.png", [*one, "--out", "out{}/x.png"]), ("colours/a.png", "out{}/x.png", [*one, "--out", "out{}/x.png"]),
+                                               ("in/a.png", "out{}/x.ora", [*one, "--out", "out{}/x.png", "--layers", "out{}/x.ora"]),
+                                               ("in/b.png", "out{}/a.png", [*folder, "--out", "out{}"]), ("colours/b.png", "out{}/b.png", [*folder, "--out", "out{}"]),
+                                               ("in/b.png", "out{}/b.ora", [*folder, "--out", "new{}", "--layers", "out{}"]))):
+        (tmp_path / f"out{k}").mkdir()
+        (tmp_path / link.format(k)).hardlink_to(tmp_path / of)
+        before = {p: (p.stat().st_ino, p.read_bytes()) for p in tmp_path.rglob("*.*")}
+        words = [w if w[:2] == "--" else f"{tmp_path}/{w.format(k)}" for w in arguments]
+        assert main(["colorize", "--weights", str(TINY), *words, "--force"]) == 2, arguments
+        assert capsys.readouterr().err == f"refcolor: {'--layers' if '.ora' in link else '--out'} {tmp_path}/{link.format(k)}: {tmp_path}/{of} is only read; write elsewhere\n"
+        assert before == {p: (p.stat().st_ino, p.read_bytes()) for p in tmp_path.rglob("*.*")} and not (tmp_path / f"new{k}").exists()
+    (tmp_path / "same.png").write_bytes((tmp_path / "in/a.png").read_bytes())                 # a copy is another file
+    words = [w if w[:2] == "--" else f"{tmp_path}/{w}" for w in [*one, "--out", "same.png"]]
+    assert main(["colorize", "--weights", str(TINY), *words, "--force"]) == 0
+
+
 def test_what_is_written_is_no_sketch_the_next_time(tmp_path, capsys):
     "Into the folder of sketches, or of references, nothing is written, whatever it is called."
     for name in ("a", "b"): line(tmp_path / "in" / f"{name}.png"), colour(tmp_path / "colours" / f"{name}.png")

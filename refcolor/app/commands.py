@@ -6,7 +6,7 @@
 __all__ = ['WAIT', 'QUALITY', 'demo_pictures', 'loss_curves', 'is_folder', 'is_demo', 'peak_memory', 'run_demo', 'Tell',
            'preset_of', 'alone_in', 'check_no_checkpoint', 'run_train', 'learner_of', 'keeps_a_picture', 'save_picture',
            'layers_at', 'files_at', 'check_targets', 'hints_of', 'is_flat', 'save_flats', 'said_palette',
-           'run_colorize', 'jobs', 'run_list', 'run_fetch', 'run_check', 'run_show']
+           'run_colorize', 'check_unread', 'jobs', 'run_list', 'run_fetch', 'run_check', 'run_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
 import hashlib
@@ -40,7 +40,7 @@ from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_data
                                     open_dataset, record_of, report_lines)
 from ..data.decode import drawn_in, notes_of, read_picture, read_sketch
 from ..data.pairs import PARTS, CrossReference, Posed, Subset, partners, readable
-from ..data.pictures import check_apart, check_free, named_pictures, suffixes
+from ..data.pictures import check_apart, check_free, known_as, named_pictures, suffixes
 from ..engine.callbacks import Callback, TensorBoard
 from ..engine.checkpoints import begun_with, checkpoints, resumes_from
 from ..engine.devices import check_precision, precision_for, speed_up
@@ -419,7 +419,9 @@ def run_colorize(args) -> dict:
         return picture
     with said_at_the_end():
         todo = jobs(args.sketch, args.reference, args.out, left_out)
-        if args.layers: check_apart(args.layers, [args.sketch, *args.reference], "--layers")
+        if args.layers:
+            check_apart(args.layers, [args.sketch, *args.reference], "--layers")
+            check_unread([layers_at(args, target) for *_, target in todo], todo, "--layers")
         kept = check_targets(args, [target for *_, target in todo])
         if args.hint and folder: raise UserError("--hint: give it with one sketch, not a folder")
         weights = args.weights or default_weights()
@@ -464,6 +466,17 @@ def run_colorize(args) -> dict:
     return said
 
 # %% ../../nbs/app/commands.ipynb #8b45f27a
+def check_unread(
+    files,          # to be written
+    todo: list,     # of `jobs`
+    option: str = "--out",   # of `check_apart`
+):
+    "Raise `UserError` if one of many files that are written is one that is read."
+    read = {known: path for s, r, _ in todo for path in (s, *r) for known in known_as(path)}
+    for file in files:
+        if met := [read[k] for k in known_as(file) if k in read]: check_apart(file, met, option)
+
+
 def jobs(
     sketch: Path,   # an image file, or a folder of them
     references: list,  # image files, or one folder: each sketch takes the file of its own name
@@ -482,10 +495,9 @@ def jobs(
     if folders: found = [[p] for p in partners(named, folders[0], "--reference", left=left_out)]
     todo = [(sketch / path, r, out / Path(path).with_suffix(".png"))
             for path, r in zip(named.values(), found)]
-    read = {os.path.realpath(path): path for s, r, _ in todo for path in (s, *r)}
     targets = {target for *_, target in todo}
+    check_unread(targets, todo)
     for target in targets:
-        if path := read.get(os.path.realpath(target)): check_apart(target, [path])
         if above := targets.intersection(target.parents):
             raise UserError(f"--sketch {sketch}: {min(above).relative_to(out)} would be a picture, "
                             "and a folder of pictures; rename one of them")

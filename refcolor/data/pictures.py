@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_PICTURES', 'Samples', 'cache_folder', 'suffixes', 'check_folder', 'some_of', 'list_pictures', 'no_pictures',
-           'natural', 'named_pictures', 'check_apart', 'check_free', 'Listing', 'Source', 'letterbox', 'check_ink',
-           'spread', 'check_roles', 'read_square', 'PixelCache', 'crop_and_flip', 'PictureReader']
+           'natural', 'named_pictures', 'known_as', 'check_apart', 'check_free', 'Listing', 'Source', 'letterbox',
+           'check_ink', 'spread', 'check_roles', 'read_square', 'PixelCache', 'crop_and_flip', 'PictureReader']
 
 # %% ../../nbs/data/pictures.ipynb #34a064c5
 import hashlib
@@ -170,6 +170,13 @@ def named_pictures(
     return named
 
 
+def known_as(path: Path) -> set:
+    "What two paths share if they are one file, or folder: also a hard link, or written otherwise."
+    known = {os.path.realpath(path)}
+    with suppress(OSError): known.add(((stat := os.stat(path)).st_dev, stat.st_ino))
+    return known
+
+
 def check_apart(
     out: Path,            # to be written
     read: Iterable,       # paths that are read
@@ -177,9 +184,9 @@ def check_apart(
 ):
     "Raise `UserError` if what is written would meet what is read, or lie below it."
     place = Path(os.path.realpath(out))
+    taken = set().union(*map(known_as, (place, *place.parents)))
     for path in read:
-        real = Path(os.path.realpath(path))
-        if real in (place, *place.parents):
+        if taken & known_as(path):
             raise UserError(f"{option} {out}: {path} is only read; write elsewhere")
 
 
