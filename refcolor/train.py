@@ -193,6 +193,7 @@ class Learner:
         batch_parts(range(preset.train.batch), *share)             # an error now, not at step 0
         self.batches = TrainingBatches(dataset, self.preset, seed, *share)
         self.steps_done, self.seconds, self.log_every, self.unread = 0, 0., 25, []
+        self.first = 0                    # the step that the last `fit` began with
         self.looks_always = self.device.type == "cpu"     # elsewhere the processor would have to wait
         self.callbacks = [Log(), Snapshots(), Checkpoints(save_every)] if out else []
         torch.manual_seed(seed)                                    # the same in every process
@@ -348,8 +349,10 @@ class Learner:
         elif resume: check_record(self.out, self.record)
         self.processes.wait_for_everyone()
         if not self.processes.is_main_process: return
-        if self.steps_done >= self.preset.train.steps:
-            return say(f"{self.out} is finished: {self.steps_done} steps are done")
+        done, steps = counted(self.steps_done, "step"), self.preset.train.steps
+        if self.steps_done > steps:
+            return say(f"{self.out} has {done} already, more than {steps}: nothing is trained")
+        if self.steps_done == steps: return say(f"{self.out} is finished: it has all {done}")
         try: self.out.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise UserError(f"--out {self.out}: {e.strerror}") from None
         for left in self.out.glob(".saving-*"): shutil.rmtree(left)       # of a run that was killed
@@ -373,7 +376,7 @@ class Learner:
         "Train until `preset.train.steps` steps are done in all; `resume` may name a checkpoint."
         if self.out: self.begin(resume)
         steps, start, stop = self.preset.train.steps, time.perf_counter(), False
-        begun, line = self.seconds, self.steps_done
+        self.first, begun, line = self.steps_done, self.seconds, self.steps_done
         if self.steps_done >= steps: return self
         callbacks = self.callbacks if self.processes.is_main_process else []
         # closed at once: a worker left behind by an error would not hear that Python ends

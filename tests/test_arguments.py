@@ -457,7 +457,7 @@ def test_demo_begins_anew_only_in_a_folder_of_its_own(place, capsys, monkeypatch
         Path(folder).mkdir()
         Path(folder, "config.json").write_text(json.dumps(config))
         Path(folder, "step-900").mkdir()
-    assert "theirs holds another run" in refused(capsys, place, "demo", "--out", "theirs", "--steps", "1", at_once=False)
+    assert "theirs holds another run: use another --out, or go on with it: refcolor train --resume" in refused(capsys, place, "demo", "--out", "theirs", "--steps", "1", at_once=False)
     assert commands.is_demo(Path("own")) and not commands.is_demo(Path("theirs"))
     Path("link").symlink_to("own")
     assert main("demo --out link --steps 2 --n 2".split()) == 0

@@ -65,9 +65,11 @@ def test_evaluate_gives_the_same_numbers_twice(run_folder, capsys):
 
 
 def test_resuming_a_finished_run_says_so(run_folder, capsys):
+    "And one that has more steps than are asked for: that it has; neither says that it trained."
     before = {p: p.stat().st_mtime_ns for p in run_folder.rglob("*") if p.is_file()}
-    assert main(["train", *FAST, "--steps", "3", "--out", str(run_folder), "--resume"]) == 0
-    assert "finished" in capsys.readouterr().err
+    for steps, words in (("3", "is finished: it has all 3 steps"), ("2", "has 3 steps already, more than 2: nothing is trained")):
+        assert main(["train", *FAST, "--steps", steps, "--out", str(run_folder), "--resume"]) == 0
+        assert capsys.readouterr().err.splitlines() == [f"{run_folder} {words}", f"weights: {run_folder}/last; to train on: --resume --steps N, N more than 3"]
     assert before == {p: p.stat().st_mtime_ns for p in run_folder.rglob("*") if p.is_file()}
 
 

@@ -195,10 +195,10 @@ def test_a_resume_compares_the_list_of_files(begun, roots, tmp_path, capsys):
     assert re.search(r"begun with files \d \(digest \w+\), now \d+ \(digest", capsys.readouterr().err)
 
 
-def test_a_run_may_get_longer_and_notes_that_and_a_folder_may_be_named_in_another_way(begun, roots, tmp_path, monkeypatch):
+def test_a_run_may_get_longer_and_notes_that_and_a_folder_may_be_named_in_another_way(begun, roots, tmp_path, monkeypatch, capsys):
     out = shutil.copytree(begun, tmp_path / "run", symlinks=True)
     monkeypatch.chdir(roots)
-    assert train_folder(out, "./small", "--resume", steps=2) == 0
+    assert train_folder(out, "./small", "--resume", steps=2) == 0 and "trained 2 steps in" in capsys.readouterr().err
     record = json.loads((out / "config.json").read_text())
     assert record["preset"]["train"]["steps"] == 2 and record["root"] == str((roots / "small").resolve())
     assert record == json.loads((begun / "config.json").read_text()) | {"preset": record["preset"]}

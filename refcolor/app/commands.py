@@ -118,7 +118,9 @@ def run_demo(args) -> dict:
     names = {p.name for p in out.iterdir() if p.name[0] != "."} if out.exists() else set()
     if names - failed and not begun:
         raise UserError(f"{out} is not empty and holds no run of refcolor: use another --out")
-    if begun and not is_demo(out): raise UserError(f"{out} holds another run: use another --out")
+    if begun and not is_demo(out):
+        raise UserError(f"{out} holds another run: use another --out, or go on with it: refcolor "
+                        "train --resume")
     size, n = preset.model.size, dict(train=preset.data.characters)
     train, valid, test = (open_dataset("avatars", split=s, size=size, n=n.get(s)) for s in SPLITS)
     samples = CrossReference(valid, 4).batch(range(4))[:3]
@@ -217,8 +219,10 @@ def run_train(args) -> dict:
         if not is_main: waiting.close()                              # it has no callbacks
         with alone_in(learner.out) if is_main else nullcontext(): learner.fit(resume=args.resume)
     if is_main:
-        steps = counted(learner.steps_done, "step")
-        say(f"trained {steps} in {learner.seconds:.0f} s; weights: {learner.out}/last")
+        steps, place = counted(learner.steps_done, "step"), f"weights: {learner.out}/last"
+        if learner.first < learner.steps_done:
+            say(f"trained {steps} in {learner.seconds:.0f} s; {place}")
+        else: say(f"{place}; to train on: --resume --steps N, N more than {learner.steps_done}")
     return {"out": str(learner.out), "steps": learner.steps_done,
             "seconds": round(learner.seconds, 1)}
 
