@@ -6,8 +6,8 @@
 __all__ = ['FEATURE_LAMBDAS', 'PAPER', 'SMALL', 'TINY', 'PRESETS', 'MODULES', 'shown', 'UserError', 'check_type', 'as_list',
            'NeedsExtra', 'needs', 'needs_operator_stubs', 'ModelConfig', 'DataConfig', 'TrainConfig', 'Preset',
            'with_recipe', 'preset_to_dict', 'preset_from_dict', 'uniform', 'processes', 'best_device', 'code_digest',
-           'sync', 'write_atomically', 'processor', 'device_name', 'save_result', 'load_result', 'say',
-           'said_at_the_end', 'counted', 'check_device', 'check_image']
+           'sync', 'write_together', 'write_atomically', 'processor', 'device_name', 'save_result', 'load_result',
+           'say', 'said_at_the_end', 'counted', 'check_device', 'check_image']
 
 # %% ../nbs/engine/core.ipynb #2c319811
 import ast
@@ -22,7 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -323,25 +323,36 @@ def sync(path: Path):
     finally: os.close(handle)
 
 
+def write_together(
+    files: dict,  # path -> what is called with a temporary path of the same suffix
+):
+    "Write files whole and all, or none, power cuts included; raises `UserError` if it cannot."
+    made, folders = {}, []
+    try:
+        for path, write in files.items():
+            path = Path(path)
+            folders += [p for p in path.parents if not p.exists()]         # the innermost first
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, made[path] = tempfile.mkstemp(path.suffix, ".refcolor-", path.parent)
+            os.close(handle)
+            write(made[path])
+            os.chmod(made[path], 0o644)
+            sync(made[path])
+        for path, name in made.items(): os.replace(name, path)
+        for folder in {path.parent for path in made}: sync(folder)
+    except OSError as e: raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+    finally:
+        for name in made.values(): Path(name).unlink(missing_ok=True)
+        for folder in folders:
+            with suppress(OSError): folder.rmdir()                         # if nothing is in it
+
+
 def write_atomically(
     path: Path,
-    write,        # called with a temporary path of the same suffix
+    write,        # as for `write_together`
 ):
-    "Write a file whole or not at all, power cuts included; raises `UserError` if it cannot."
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".refcolor-", dir=path.parent)
-        os.close(handle)
-    except OSError as e: raise UserError(f"cannot write {path}: {e.strerror}") from None
-    try:
-        write(name)
-        os.chmod(name, 0o644)
-        sync(name)
-        os.replace(name, path)
-        sync(path.parent)
-    except OSError as e: raise UserError(f"cannot write {path}: {e.strerror or e}") from None
-    finally: Path(name).unlink(missing_ok=True)
+    "Write a file whole or not at all; raises `UserError` if it cannot."
+    write_together({path: write})
 
 # %% ../nbs/engine/core.ipynb #5cc95423
 def processor() -> str:

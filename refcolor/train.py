@@ -353,8 +353,6 @@ class Learner:
         if self.steps_done > steps:
             return say(f"{self.out} has {done} already, more than {steps}: nothing is trained")
         if self.steps_done == steps: return say(f"{self.out} is finished: it has all {done}")
-        try: self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise UserError(f"--out {self.out}: {e.strerror}") from None
         for left in self.out.glob(".saving-*"): shutil.rmtree(left)       # of a run that was killed
         if name: replace_link(self.out / "last", f"step-{self.steps_done}")
         write_record(self.out, self.record)

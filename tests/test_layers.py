@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -342,6 +343,19 @@ def test_python_takes_the_same_and_one_clear_error():
     assert palette_from([(0., 0., 0.), (255., 0., 1.), (1, 0, 0)]).tolist() == [[0, 0, 0], [255, 0, 1], [1, 0, 0]]
     given = np.array([[170, 51, 34], [255, 204, 170]], np.uint8)
     assert (flat_colours(LINE, COLOUR, palette=given).palette == given).all()
+
+
+@pytest.mark.parametrize("which", ["picture", "layers"])
+def test_where_layers_cannot_be_written_no_picture_is_left_that_blocks_the_next_try(place, monkeypatch, which):
+    def full(*_, **__): raise OSError(28, "No space left on device")
+    before = sorted(Path().rglob("*"))
+    with monkeypatch.context() as m:
+        if which == "picture": m.setattr("refcolor.app.commands.picture_writer", lambda *_: full)
+        else: m.setattr("refcolor.app.layers.write_ora", full)
+        done = run(*GIVEN, "--out", "new/x.png", "--layers", "other/x.ora")
+    assert done.code == 2 and done.said[-1] == f"refcolor: cannot write {'new/x.png' if which == 'picture' else 'other/x.ora'}: No space left on device"
+    assert sorted(Path().rglob("*")) == before
+    assert run(*GIVEN, "--out", "new/x.png", "--layers", "other/x.ora").code == 0
 
 
 # ---- odd drawings

@@ -21,7 +21,7 @@ from torch import nn
 
 from refcolor.app import commands
 from refcolor.app.cli import main
-from refcolor.core import PAPER, TINY, UserError, write_atomically
+from refcolor.core import PAPER, TINY, UserError, write_atomically, write_together
 from refcolor.data import pictures
 from refcolor.data.datasets import OPENERS, open_dataset, record_of
 from refcolor.data.pictures import Listing, PictureReader, Source
@@ -77,6 +77,22 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, happened):
     (first, temporary, content), (second, source, target), last = happened
     assert (first, content, second, source, target) == ("sync", b"all of it", "name", temporary, tmp_path / "new.txt")
     assert last == ("sync", tmp_path, ["new.txt"])
+
+
+@pytest.mark.parametrize("fails", [0, 1, 2])
+def test_files_that_belong_together_are_written_all_or_none(tmp_path, fails):
+    "Whichever fails, what was there before stays, and no folder is left that was made for them."
+    old = tmp_path / "old.txt"
+    old.write_text("before")
+    def write(name, fail):
+        Path(name).write_text("half")
+        if fail: raise OSError(28, "No space left on device")
+    paths = [old, tmp_path / "new/deep/er.txt", tmp_path / "new/b.txt"]
+    with pytest.raises(UserError, match=f"^cannot write {paths[fails]}: No space left on device$"):
+        write_together({path: lambda name, k=k: write(name, k == fails) for k, path in enumerate(paths)})
+    assert list(tmp_path.rglob("*")) == [old] and old.read_text() == "before"
+    write_together({path: lambda name: write(name, False) for path in paths})
+    assert {path.read_text() for path in paths} == {"half"} and len(list(tmp_path.rglob("*"))) == 5
 
 
 def test_a_disk_that_fails_is_said_and_a_folder_that_cannot_be_synced_is_not(tmp_path, monkeypatch):

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['WAIT', 'QUALITY', 'demo_pictures', 'loss_curves', 'is_folder', 'is_demo', 'peak_memory', 'run_demo', 'Tell',
-           'preset_of', 'alone_in', 'check_no_checkpoint', 'run_train', 'learner_of', 'keeps_a_picture', 'save_picture',
-           'layers_at', 'files_at', 'check_targets', 'hints_of', 'is_flat', 'save_flats', 'said_palette',
-           'run_colorize', 'check_unread', 'jobs', 'run_list', 'run_fetch', 'run_check', 'run_show']
+           'preset_of', 'alone_in', 'check_no_checkpoint', 'run_train', 'learner_of', 'keeps_a_picture',
+           'picture_writer', 'save_picture', 'layers_at', 'files_at', 'check_targets', 'hints_of', 'is_flat',
+           'save_flats', 'said_palette', 'run_colorize', 'check_unread', 'jobs', 'run_list', 'run_fetch', 'run_check',
+           'run_show']
 
 # %% ../../nbs/app/commands.ipynb #7babe8ff
 import hashlib
@@ -17,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import textwrap
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -29,12 +31,12 @@ from .arguments import cannot_write, is_file_name, wrong_suffix
 from .report import metrics_table
 from ..attention import attention_figure, part_point
 from ..augment import noise_size, self_reference
-from .layers import line_layer, palette_of_all, save_layers
+from .layers import line_layer, palette_of_all, write_layers
 from ..colorize import (colorize, default_weights, flat_colours, paper_of,
                                reference_of)
 from ..core import (MODULES, PRESETS, Preset, UserError, best_device, check_device,
                            counted, needs, said_at_the_end, save_result, say, uniform, with_recipe,
-                           write_atomically)
+                           write_atomically, write_together)
 from ..data.characters import GENERATED, SPLITS, STYLES
 from ..data.datasets import (check_dataset, data_note, dataset_names, fetch_dataset,
                                     open_dataset, record_of, report_lines)
@@ -298,12 +300,19 @@ def keeps_a_picture(
     except (KeyError, ValueError, OSError): return False
 
 
+def picture_writer(picture: Image.Image, path: Path) -> Callable:   # for `write_together`
+    "What writes a picture with its colours; raises `UserError`."
+    options = QUALITY.get(Image.registered_extensions()[path.suffix.lower()], {})
+    def write(name):
+        try: picture.save(name, **options)
+        except (ValueError, KeyError) as e:
+            raise UserError(f"cannot write {path}: {e}; try .png") from None
+    return write
+
+
 def save_picture(picture: Image.Image, path: Path):
     "Write a picture whole or not at all, with its colours; raises `UserError`."
-    options = QUALITY.get(Image.registered_extensions()[path.suffix.lower()], {})
-    try: write_atomically(path, partial(picture.save, **options))
-    except (ValueError, KeyError) as e:
-        raise UserError(f"cannot write {path}: {e}; try .png") from None
+    write_atomically(path, picture_writer(picture, path))
 
 
 def layers_at(args, target: Path) -> Path | None:   # picture to write
@@ -388,14 +397,14 @@ def save_flats(
     flats = flat_colours(sketch_path, references, **how)
     result = flats.alone() if args.transparent else flats.picture()
     result.info["notes"] = flats.notes
-    if target not in kept: save_picture(result, target)
-    place = layers_at(args, target)
+    files, place = {target: picture_writer(result, target)}, layers_at(args, target)
     if place and place not in kept:
         drawn, paper = flats.lines.convert("RGB"), None
         if not args.extract:
             drawn = (read_sketch if args.clean else read_picture)(sketch_path, "sketch")
             paper = paper_of(drawn) if args.clean else None
-        save_layers(place, flats, line_layer(drawn, flats.lines, paper))
+        files[place] = partial(write_layers, flats, line_layer(drawn, flats.lines, paper))
+    write_together({file: write for file, write in files.items() if file not in kept})
     for f in flats.facts():
         known = facts.setdefault(f["colour"], f | {"share": 0, "regions": 0})
         for key in ("share", "regions"): known[key] += f[key]

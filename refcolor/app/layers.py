@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['palette_from', 'palette_of_all', 'Flats', 'hex_of', 'paint_regions', 'line_layer', 'layers_of', 'write_ora',
-           'save_layers']
+           'write_layers', 'save_layers']
 
 # %% ../../nbs/app/layers.ipynb #04af0b36
 import xml.etree.ElementTree as ET
 import zipfile
 from argparse import ArgumentTypeError
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -206,29 +207,32 @@ def write_ora(
     layers,               # of `layers_of`
     merged: Image.Image,  # all of them in one, RGBA
 ):
-    "Write an OpenRaster file, whole or not at all; raises `UserError`."
-    def write(name):
-        with zipfile.ZipFile(name, "w") as file:                 # stored: PNG is compressed
-            def add(place, picture):
-                with file.open(place, "w", force_zip64=True) as f:
-                    picture.save(f, "PNG", compress_level=3)
-            file.writestr("mimetype", "image/openraster")
-            size = dict(zip("wh", map(str, merged.size)))
-            image = ET.Element("image", version="0.0.5", xres="72", yres="72", **size)
-            stack = ET.SubElement(image, "stack")
-            for i, (title, picture, (x, y)) in enumerate(layers):
-                add(place := f"data/{i:03}.png", picture)
-                ET.SubElement(stack, "layer", {
-                    "name": title, "src": place, "x": str(x), "y": str(y), "opacity": "1.0",
-                    "visibility": "visible", "composite-op": "svg:src-over"})
-            add("mergedimage.png", merged)
-            small = merged.copy()
-            small.thumbnail((256, 256))
-            add("Thumbnails/thumbnail.png", small)
-            file.writestr("stack.xml", ET.tostring(image, encoding="UTF-8", xml_declaration=True))
-    write_atomically(path, write)
+    "Write an OpenRaster file."
+    with zipfile.ZipFile(path, "w") as file:                     # stored: PNG is compressed
+        def add(place, picture):
+            with file.open(place, "w", force_zip64=True) as f:
+                picture.save(f, "PNG", compress_level=3)
+        file.writestr("mimetype", "image/openraster")
+        size = dict(zip("wh", map(str, merged.size)))
+        image = ET.Element("image", version="0.0.5", xres="72", yres="72", **size)
+        stack = ET.SubElement(image, "stack")
+        for i, (title, picture, (x, y)) in enumerate(layers):
+            add(place := f"data/{i:03}.png", picture)
+            ET.SubElement(stack, "layer", {
+                "name": title, "src": place, "x": str(x), "y": str(y), "opacity": "1.0",
+                "visibility": "visible", "composite-op": "svg:src-over"})
+        add("mergedimage.png", merged)
+        small = merged.copy()
+        small.thumbnail((256, 256))
+        add("Thumbnails/thumbnail.png", small)
+        file.writestr("stack.xml", ET.tostring(image, encoding="UTF-8", xml_declaration=True))
 
 
-def save_layers(path: Path, flats: Flats, ink: Image.Image):   # .ora; ink is of `line_layer`
-    "Write flats and lines as layers of an OpenRaster file."
+def write_layers(flats: Flats, ink: Image.Image, path: Path):   # ink is of `line_layer`; .ora
+    "Write flats and lines as layers of an OpenRaster file; for `write_together`."
     write_ora(path, layers_of(flats, ink), Image.alpha_composite(flats.alone(), ink))
+
+
+def save_layers(path: Path, flats: Flats, ink: Image.Image):   # as for `write_layers`
+    "Write the layers whole or not at all; raises `UserError`."
+    write_atomically(path, partial(write_layers, flats, ink))
