@@ -460,5 +460,8 @@ def test_demo_begins_anew_only_in_a_folder_of_its_own(place, capsys, monkeypatch
     assert "theirs holds another run: use another --out, or go on with it: refcolor train --resume" in refused(capsys, place, "demo", "--out", "theirs", "--steps", "1", at_once=False)
     assert commands.is_demo(Path("own")) and not commands.is_demo(Path("theirs"))
     Path("link").symlink_to("own")
+    monkeypatch.setattr(commands, "WAIT", 0)
+    with commands.alone_in(Path("own")):                                     # another demo is at it: nothing of it goes
+        assert "link is in use by another process" in refused(capsys, place, "demo", "--out", "link", "--steps", "2", at_once=False)
     assert main("demo --out link --steps 2 --n 2".split()) == 0
     assert Path("own/last/state.json").exists() and not Path("own/step-900").exists() and Path("link").is_symlink()

@@ -110,6 +110,10 @@ def peak_memory() -> float | None:   # GB; None where the system does not tell
 
 def run_demo(args) -> dict:
     "Train TINY on avatars, evaluate on cross pairs that it never saw, draw the pictures."
+    with alone_in(Path(args.out)): return _demo(args)      # from the first look at what is there
+
+
+def _demo(args) -> dict:
     from refcolor.engine.scale import keep_freed_memory
     from refcolor.train import Learner
     keep_freed_memory()
@@ -135,7 +139,7 @@ def run_demo(args) -> dict:
             for path in out.iterdir(): (shutil.rmtree if is_folder(path) else os.unlink)(path)
         else: resume = True
     say(data_note("avatars"))
-    with alone_in(out): learner.fit(resume=resume)
+    learner.fit(resume=resume)
     generator = load_generator(out).to(learner.device)
     say(f"evaluating on {counted(args.n, 'pair')} of held-out characters")
     result = evaluate(generator, test, args.n)
