@@ -25,7 +25,7 @@ from .data.decode import (add_note, areas_note, colourless, drawn_in, edges_of, 
                                   read_sketch, strip_note)
 from .flats import colour_between_lines
 from .framing import View
-from .generator import Generator, gather_levels, load_generator
+from .generator import Generator, check_generator, gather_levels, load_generator
 from .hints import hint_mask, overruled, parse_hints, pixel_at
 from .show import to_image, to_tensor
 from .sketch import xdog
@@ -287,6 +287,7 @@ def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
         check_type(switch, (bool, np.bool_), name, "True or False")
     generator = default_weights() if weights is None else weights
     if not isinstance(generator, Generator): generator = load_generator(generator)
+    check_generator(generator)
     references = list(reference) if isinstance(reference, (list, tuple)) else [reference]
     if not references: raise UserError("reference: none is given; name a picture, or several")
     hints = list(parse_hints(hints, len(references)))

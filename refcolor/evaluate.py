@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .core import UserError, needs, processes
+from .core import UserError, check_data, count_of, counted, needs, processes, say
+from .data.characters import GENERATED
 from .data.pairs import Pairs, registered, sources_of
 from .engine.features import ALEXNET_FILE, lpips_network
 from .fid import (FeatureExtractor, Statistics, frechet_distance, frechet_from_features,
                           kid, metric_name, squared_mmd)
-from .generator import Generator
+from .generator import Generator, check_generator
 from .show import progress
 from .triplet import correspondence
 
@@ -385,6 +386,12 @@ def evaluate(
     flat=None,           # `flats.flat_pictures`: judge flats, too, under flat_…
 ) -> dict:               # metric -> value; `<metric>_ci` -> (low, high)
     "Measure a generator on a data set; raises `UserError`."
+    check_generator(generator)
+    check_data(dataset)
+    n, seed, most = count_of(n, "n"), count_of(seed, "seed", 0), len(dataset)
+    if n > most and getattr(dataset, "name", "") not in GENERATED:     # these come again, otherwise
+        say(f"note: {counted(most, 'pair')}, not {n}: there are no more")
+        n = most
     preset = getattr(generator, "preset", None)
     padding = preset.data.padding if preset else "border"
     sources = sources_of(dataset, n, seed, padding)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ResidualBlock', 'Decoder', 'GeneratorOutput', 'Generator', 'part_shapes', 'draw_architecture', 'checkpoint_folder',
-           'load_preset', 'load_generator', 'save_generator']
+           'load_preset', 'load_generator', 'check_generator', 'save_generator']
 
 # %% ../nbs/07_generator.ipynb #523041d4
 import json
@@ -286,6 +286,16 @@ def load_generator(
         raise UserError(f"weights: {folder / 'generator.safetensors'} is damaged or belongs to "
                         f"another preset: {str(e).splitlines()[0]}") from None
     return generator.eval().requires_grad_(False)
+
+
+def check_generator(
+    generator,   # of an argument
+):
+    "Raise `UserError` unless it is a generator, in the numbers that pictures come in."
+    check_type(generator, Generator, "weights", "a Generator, such as load_generator gives")
+    if (kind := next(generator.parameters()).dtype) != torch.float32:
+        raise UserError(f"weights: expected float32, got {str(kind).removeprefix('torch.')}; give "
+                        "generator.float()")
 
 
 def save_generator(

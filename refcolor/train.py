@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import Triple, make_triple
-from .core import (Preset, UserError, best_device, counted, needs, preset_to_dict,
-                           processes, say)
+from .core import (Preset, UserError, best_device, check_data, check_type, count_of,
+                           counted, needs, preset_to_dict, processes, say)
 from .discriminator import PatchGAN
 from .engine.callbacks import (Checkpoints, Log, Snapshots, be_deaf, deaf_children,
                                        stop_signals)
@@ -178,6 +178,9 @@ class Learner:
                  save_every: int = 500,       # steps between checkpoints
                  correspondence_loss=triplet_loss,  # L_tr: (logits, grid, margin) -> ()
                 ):
+        check_type(preset, Preset, "preset", "a Preset, such as PRESETS[\"TINY\"]")
+        check_data(dataset)
+        seed = count_of(seed, "seed", 0)
         if preset.train.batch > len(dataset):
             raise too_large(preset.train.batch, len(dataset))
         self.processes = processes(str(device) == "cpu")

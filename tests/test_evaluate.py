@@ -705,3 +705,36 @@ def test_weights_that_diverged_are_an_error(weights, tmp_path, capsys):
     save_file(state, tmp_path / "nan" / "generator.safetensors")
     code, _, err = run(capsys, "--weights", tmp_path / "nan", "--n", "2", "--distance", "none")
     assert code == 2 and "contain NaN" in err
+
+
+# --- arguments in Python
+
+@pytest.fixture(scope="module")
+def few():
+    "Four pictures that are no generated set."
+    class Few:
+        drawn = open_dataset("avatars", None, "valid", 64, 32)
+        def __len__(self): return 4
+        def batch(self, index): return self.drawn.batch(index)
+    return Few()
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, 2., None, "2", True, float("nan"), [2]], ids=str)
+def test_a_number_of_pairs_that_is_none_is_said(few, n):
+    for change in (dict(n=n), dict(seed=n)):
+        if change == dict(seed=0): continue
+        with pytest.raises(UserError, match=f"^{[*change][0]}: expected a whole number from .* on, got {re.escape(repr(n))}$"): ev.evaluate(load_generator(TINY), few, **change)
+
+
+def test_arguments_that_changed_places_are_said(few):
+    net = load_generator(TINY)
+    for first, second, said in ((few, net, "weights: expected a Generator, .*, got Few"), (str(TINY), few, "weights: expected a Generator, .*, got str"),
+                                (net, None, "dataset: expected .*, got NoneType"), (net, (p for p in ["a.png"]), "dataset: expected .*, got generator"),
+                                (net, ["a.png"], "dataset: expected .*, got list"), (load_generator(TINY).half(), few, "weights: expected float32, got float16")):
+        with pytest.raises(UserError, match=f"^{said}"): ev.evaluate(first, second, 2)
+
+
+def test_fewer_pairs_than_asked_for_are_counted(few, capsys):
+    assert ev.evaluate(load_generator(TINY), few, 10)["n"] == 4
+    assert "note: 4 pairs, not 10: there are no more\n" in capsys.readouterr().err
+    assert ev.evaluate(load_generator(TINY), few, np.int64(4))["n"] == 4 and "note: 4 pairs" not in capsys.readouterr().err

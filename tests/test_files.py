@@ -1737,6 +1737,32 @@ def test_python_takes_paths_and_one_clear_error(tmp_path):
         with pytest.raises(UserError, match="^reference: (int|ndarray|dict) is no picture; give a path, bytes"): colorize(LINE, wrong)
 
 
+@pytest.mark.parametrize("give, said", [
+    (lambda f, d: f.close() or f, "it is closed; open it again"), (lambda f, d: f.read() and f, r"it was read to its end; give it after seek\(0\)"), (lambda f, d: open(f.name), 'it is open as text; open it with mode "rb"'),
+    (lambda f, d: io.StringIO("x"), 'it is open as text; open it with mode "rb"'), (lambda f, d: io.BytesIO(), "cannot read the file: it is empty; get it again"), (lambda f, d: open(f"{f.name}.out", "wb"), "it is not open to be read"),
+    (lambda f, d: (i := Image.open(f.name)).close() or i, "cannot read .*line.png: it is closed; open it again"), (lambda f, d: Image.new("RGB", (0, 9)), "it has no pixels"), (lambda f, d: Image.new("L", (9, 0)), "it has no pixels"),
+    (lambda f, d: f.name.encode(), "cannot read the file: not an image, or damaged; if these bytes are a path, give it as text"),
+    (lambda f, d: bytearray(d), ""), (lambda f, d: memoryview(d), ""), (lambda f, d: f, ""), (lambda f, d: (f.read(), f.seek(0))[1] or f, "")],
+    ids=["closed", "read", "text", "StringIO", "empty", "to write", "closed image", "no columns", "no rows", "path", "bytearray", "memoryview", "open", "rewound"])
+@pytest.mark.parametrize("role", ["sketch", "reference"])
+def test_open_files_and_bytes_are_read_or_refused_for_the_true_reason(give, said, role, tmp_path):
+    LINE.save(tmp_path / "line.png")
+    read = {"sketch": lines_of, "reference": reference_of}[role]
+    with open(tmp_path / "line.png", "rb") as file:
+        source = give(file, (tmp_path / "line.png").read_bytes())
+        if not said: assert not apart(read(source).convert("RGB"), read(LINE).convert("RGB")).any()
+        else:
+            with pytest.raises(UserError, match=f"^{role}: {said}$"): read(source)
+
+
+@pytest.mark.parametrize("kind", ["half", "double", "bfloat16"])
+def test_a_generator_in_other_numbers_is_named(kind):
+    net = getattr(load_generator(default_weights()), kind)()
+    name = {"half": "float16", "double": "float64"}.get(kind, kind)
+    with pytest.raises(UserError, match=rf"^weights: expected float32, got {name}; give generator\.float\(\)$"): colorize(LINE, COLOUR, net)
+    assert colorize(LINE, COLOUR, net.float()).size == LINE.size
+
+
 ODD = {"None": None, "5": 5, "-1": -1, "nan": float("nan"), "[]": [], "{}": {}, "tensor": torch.zeros(2, 3), "0-d": torch.tensor(1.), "array": np.zeros((2, 2)), "path": Path("x"), "text": "x", "bytes": b"x",
        "True": True, "[None]": [None], "[[]]": [[]], "[tensor]": [torch.zeros(2, 3)], "function": len, "nul": "\0", "iterator": iter([5]), "points": [(0, 0, (0, 0, torch.zeros(2)))], "inf": [(float("inf"), 0, None)], "0..1": [(.5, .2, .1)]}
 MAY = {"weights": ["None"], "hints": ["[]", "{}"], "palette": ["None", "tensor"], "flat": ["True"], "clean": ["True"], "extract": ["True"]}      # the rest is an error
@@ -1767,8 +1793,8 @@ def test_the_library_s_doors_give_one_clear_error(call):
         except UserError as e: assert "\n" not in str(e)
         else: fine += 1
     assert fine <= 2
-    for size, n in ((-1, None), (0, None), (64, -5), ("64", None), (64, 2.5), (None, None)):
-        with pytest.raises(UserError, match="size|^n:"): open_dataset("avatars", size=size, n=n)
+    for size, n in ((-1, None), (0, None), (64, -5), (64, 0), ("64", None), (64, 2.5), (None, None), (True, None), (64, True)):
+        with pytest.raises(UserError, match="^n: expected" if size == 64 else "^size: expected"): open_dataset("avatars", size=size, n=n)
 
 
 def test_a_palette_in_one_text_and_a_reference_s_number_as_a_float():

@@ -313,3 +313,10 @@ def test_bf16_and_pieces_from_the_command_line(tmp_path):
     tensors = read_checkpoint(tmp_path / "run" / "last")[2]
     assert {v.dtype for v in tensors["generator_raw"].values()} == {torch.float32}
     assert len(checkpoints(tmp_path / "run")) == 1
+
+
+def test_what_is_no_preset_no_data_and_no_seed_is_one_line():
+    data = open_dataset("avatars", split="train", size=64, n=16)
+    for arguments, said in (("TINY", data), "preset: expected a Preset, .*, got str"), ((data, TINY), "preset: expected a Preset, .*, got Characters"), ((TINY, None), "dataset: expected .*, got NoneType"), \
+            ((TINY, ["a.png"] * 99), "dataset: expected .*, got list"), ((TINY, data, None, "3"), "seed: expected a whole number from 0 on, got '3'"), ((TINY, data, None, True), "seed: expected .*, got True"):
+        with pytest.raises(UserError, match=f"^{said}$"): Learner(*arguments)

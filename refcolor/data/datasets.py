@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import UserError, check_type, counted, needs, say, shown
+from ..core import UserError, check_type, count_of, counted, needs, say, shown
 from .characters import GENERATED, SPLITS, STYLES, _generated, attribution
 from .emoji import EMOJI_KINDS
 from .decode import read_picture, read_sketch
@@ -386,9 +386,7 @@ def open_dataset(
     check_type(name, str, "data set", "a name")
     check_type(root, (str, os.PathLike, type(None)), "root", "a folder's path")
     check_type(split, str, "split", "a name")
-    check_type(size, int, "size", "pixels")
-    check_type(n, (int, type(None)), "n", "a number")
-    if min(size, n or 1) < 1: raise UserError(f"size {size}, n {n}: expected 1 or more")
+    size, n = count_of(size, "size"), None if n is None else count_of(n, "n")
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}: use one of {', '.join(SPLITS)}")
     name, wanted = known_set(name, root)

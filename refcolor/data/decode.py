@@ -305,6 +305,7 @@ def _seen(image: Image.Image, see, enough: tuple, subject: str) -> Image.Image:
         image.info["transparency"] *= 255 // (2 ** int(depth[2]) - 1)
     def look(page):
         if image.tell() != page: image.seek(page)
+        if not min(image.size): raise UserError("has no pixels")
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"has {image.width} × {image.height} pixels, more than "
                             f"{MAX_PIXELS // 10 ** 6} million; make it smaller")
@@ -327,12 +328,26 @@ def _way(path) -> str:   # of a file that is not there
     return ""
 
 
+def _contents(source) -> bytes:   # bytes, or an open file
+    "What is to be decoded; raises `UserError` if it cannot be read here."
+    if not hasattr(source, "read"): return bytes(source)
+    if getattr(source, "closed", False): raise UserError("is closed; open it again")
+    if not getattr(source, "readable", lambda: True)(): raise UserError("is not open to be read")
+    data = b"" if isinstance(source, io.TextIOBase) else source.read()
+    if isinstance(source, io.TextIOBase) or not isinstance(data, bytes):
+        raise UserError("is open as text; open it with mode \"rb\"")
+    if not data and getattr(source, "seekable", bool)() and source.tell():
+        raise UserError("was read to its end; give it after seek(0)")
+    return data
+
+
 def _read(source, role: str, see, enough: tuple = (), name: str | None = None) -> Image.Image:
     "What `see` makes of a picture from anywhere; raises `UserError`, one line."
     path, opened = isinstance(source, (str, os.PathLike)), isinstance(source, Image.Image)
     if source is None or path and not os.fspath(source):
         raise UserError(f"{role}: none is given; name a picture")
-    if not (path or opened or isinstance(source, bytes) or hasattr(source, "read")):
+    bare = isinstance(source, (bytes, bytearray, memoryview))
+    if not (path or opened or bare or hasattr(source, "read")):
         raise UserError(f"{role}: {type(source).__name__} is no picture; give a path, bytes, "
                         "an open file or a PIL image")
     if path and not os.path.isfile(source):
@@ -349,7 +364,7 @@ def _read(source, role: str, see, enough: tuple = (), name: str | None = None) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")         # a damaged file is one line, not two
             if path or opened: file = source
-            else: file = io.BytesIO(source if isinstance(source, bytes) else source.read())
+            else: file = io.BytesIO(_contents(source))
             try: return look(file, None if path else FORMATS)
             except Exception:
                 if not opened: data = Path(source).read_bytes() if path else file.getvalue()
@@ -366,6 +381,7 @@ def _damage(e: Exception, data: bytes) -> str:   # the file's, as far as it was 
     "What is wrong with a file, and the way out."
     said = (str(e).strip().splitlines() or [type(e).__name__])[0]
     if isinstance(e, OSError) and e.strerror: return e.strerror
+    if "closed image" in said: return "it is closed; open it again"
     if not data and isinstance(e, UnidentifiedImageError): return "it is empty; get it again"
     short = data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little")     # WebP
     if short or re.search("truncated|unexpected end|EOF", said, re.I):
@@ -374,6 +390,8 @@ def _damage(e: Exception, data: bytes) -> str:   # the file's, as far as it was 
         return f"it has more than {MAX_PIXELS // 10 ** 6} million pixels; make it smaller"
     if isinstance(e, UnidentifiedImageError):
         said = "not an image, or damaged"
+        if len(data) < 4096 and re.search(rb"\.\w{3,4}$", data):
+            return f"{said}; if these bytes are a path, give it as text"
         if data[4:8] == b"ftyp":
             kinds = {b"avi": "AVIF", **dict.fromkeys((b"hei", b"hev", b"mif", b"msf"), "HEIC")}
             kind = kinds.get(data[8:11], "a film, or a raw photograph,")
