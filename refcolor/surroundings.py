@@ -414,17 +414,21 @@ def _parted(
             and np.ptp(np.flatnonzero(ink[:, a:b].any(1))) > 0.6 * len(ink)]
 
 
+def _pieces(lines: Image.Image, reach: int = 1) -> tuple:   # mode L; pixels, odd
+    "In `_part`: connected areas, as of `_areas`; the first and the last (row, column) of each."
+    ink = np.asarray(_part(lines)) < 200
+    wide = np.asarray(Image.fromarray(np.uint8(ink)).filter(ImageFilter.MaxFilter(reach))) > 0
+    area = _areas(wide, ink)
+    found = [np.argwhere(ink & (area == i)) for i in range(2, area.max() + 1)]
+    return area, *(np.array([f(at, 0) for at in found]) for f in (np.min, np.max))
+
+
 def marks_in(
     lines: Image.Image,   # mode L, ink dark on 255
 ) -> list:                # of boxes (left, top, right, bottom)
     "Small marks far from what is drawn: a signature, a page's number."
-    small, box = _part(lines), drawn_in(lines)[0]
-    ink = np.asarray(small) < 200
-    wide = np.asarray(Image.fromarray(np.uint8(ink)).filter(ImageFilter.MaxFilter(9))) > 0
-    area = _areas(wide, ink)                                             # letters are one mark
-    found = [np.argwhere(ink & (area == i)) for i in range(2, area.max() + 1)]
-    low, high = (np.array([f(at, 0) for at in found]) for f in (np.min, np.max))
-    if len(found) < 2 or max(small.size) > 8 * min(small.size): return []       # of a strip: pieces
+    area, low, high = _pieces(lines, 9)                                  # letters are one mark
+    if len(low) < 2 or max(area.shape) > 8 * min(area.shape): return []         # of a strip: pieces
     size = high - low + 1
     kept = size.max(1) > 0.5 * size[size.prod(1).argmax()].max()
     while True:
@@ -434,8 +438,8 @@ def marks_in(
         if not (near & ~kept).any(): break
         kept |= near
     if kept.all() or max(np.ptp([low.min(0), high.max(0)], 0)) < 1.15 * max(b - a): return []
-    places = np.hstack([low[~kept, ::-1], high[~kept, ::-1] + 1])
-    return _boxes(places, box, (box[2] - box[0]) / small.width)
+    places, box = np.hstack([low[~kept, ::-1], high[~kept, ::-1] + 1]), drawn_in(lines)[0]
+    return _boxes(places, box, (box[2] - box[0]) / area.shape[1])
 
 
 def _boxes(places, box: tuple, scale: float) -> list:   # of (left, top, right, bottom)
@@ -466,13 +470,9 @@ def without_ring(
     lines: Image.Image,       # mode L, ink dark on 255
 ) -> Image.Image | None:      # the same; None: there is none
     "What is drawn in a circle or a round-cornered frame, with paper between."
-    small, box = _part(lines), drawn_in(lines)[0]
-    ink = np.asarray(small) < 200
-    area = _areas(ink, ink)
-    found = [np.argwhere(area == i) for i in range(2, area.max() + 1)]
-    if len(found) < 2: return None
-    low, high = (np.array([f(at, 0) for at in found]) for f in (np.min, np.max))
-    size = high - low + 1
+    area, low, high = _pieces(lines)
+    if len(low) < 2: return None
+    size, box = high - low + 1, drawn_in(lines)[0]
     k = size.prod(1).argmax()
     inside = np.delete(np.hstack([low - low[k], high[k] - high]), k, 0)
     # the features of a round face are smaller

@@ -1669,6 +1669,24 @@ def test_fine_drawing_and_black_areas_are_no_hatching():
     assert not any("hatching" in n for n in notes(filled(5, 1), extract=True))
 
 
+def box(x, y, w, h): return "rectangle", (x, y, x + w - 1, y + h - 1), "black"
+def ringed(side): return shapes((500, 500), ("ellipse", (100, 100, 399, 399), None, "black", 3), ("rectangle", (250 - side // 2,) * 2 + (250 + side // 2,) * 2, None, "black", 3))
+def captioned(high): return shapes((500, 500), ("rectangle", (100, 100, 299, 299), "tomato"), box(120, 320, 150, high), mode="RGB")
+def partly_hatched(side): return shapes((500, 500), ("ellipse", (100, 100, 399, 399), None, "black", 3), *(box(250 - side // 2 + k, 250 - side // 2, 2, side) for k in range(0, side, 8)))
+def beside(*mark): return shapes((600, 600), ("ellipse", (100, 100, 299, 299), None, "black", 4), box(*mark))
+
+
+@pytest.mark.parametrize("name, below, above, first", [
+    ("marks_in", beside(150, 360, 94, 20), beside(150, 360, 106, 20), True), ("marks_in", beside(190, 317, 20, 40), beside(190, 323, 20, 40), False),
+    ("marks_in", beside(180, 323, 40, 4), beside(180, 323, 40, 9), False), ("without_ring", ringed(113), ringed(125), False),
+    ("captions_in", captioned(17), captioned(21), True), ("hatched", partly_hatched(98), partly_hatched(104), False)],
+    ids=["half as long", "a tenth away", "a seventh more", "0.4 of the ring", "8 % high", "4 % hatched"])
+def test_each_threshold_of_the_surroundings_has_two_sides(name, below, above, first):
+    "A shape a little below it, one a little above; which of them is found."
+    from refcolor import surroundings
+    assert [bool(getattr(surroundings, name)(page)) for page in (below, above)] == [first, not first]
+
+
 @pytest.mark.parametrize("size", [24, 40, 47])
 def test_a_drawing_of_few_pixels_is_said(size):
     small = LINE.resize((size, size), Image.Resampling.BOX)
