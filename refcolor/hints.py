@@ -125,7 +125,10 @@ def hint_mask(
 
 
 def overruled(
-    hints, sketch: Tensor, references, positions: int,   # as for `hint_mask`
+    hints,           # all as for `hint_mask`
+    sketch: Tensor,  # (1, 1, s, s)
+    references,      # tensors (1, 3, s, s)
+    positions: int,
 ) -> list:           # of (i, j), from 0
     "Which hints i mean nothing any more: a later one j has their place look elsewhere."
     rows, found = list(_rows(hints, sketch, references, positions)), []
