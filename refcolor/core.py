@@ -375,14 +375,16 @@ def write_atomically(
 
 # %% ../nbs/engine/core.ipynb #5cc95423
 def processor() -> str:
-    "The processor's name: another one rounds otherwise."
+    "The processor's name, family and model: another one rounds otherwise."
     try: about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         if sys.platform != "darwin": return platform.processor() or platform.machine()
         asked = "sysctl", "-n", "machdep.cpu.brand_string"                 # such as Apple M2 Pro
         about = f"model name: {subprocess.run(asked, capture_output=True, text=True).stdout}"
-    found = re.search(r"^model name\s*: (.*)", about, re.M)
-    return f"{found[1]} {platform.machine()}" if found else platform.machine()
+    def said(key): return (re.findall(rf"^{key}\s*: (.*)", about, re.M) or [""])[0]
+    # what machines are lent under, such as "AMD EPYC", is the name of many
+    kind = ".".join(filter(None, (said("cpu family"), said("model"))))
+    return " ".join(filter(None, (said("model name"), kind, platform.machine())))
 
 
 def device_name(

@@ -7,13 +7,16 @@ import pytest
 import torch
 
 
+# several only spin in vain where other tests run beside; from here on, so that a module's fixtures have no more: another
+# number rounds otherwise
+torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
-    "Several only spin in vain where other tests run beside."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    "Whatever a test did."
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

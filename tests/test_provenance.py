@@ -169,6 +169,17 @@ def test_a_mac_has_a_name(monkeypatch):
     assert core.device_name("cpu").startswith("Apple M2 Pro arm64 CPU")
 
 
+@pytest.mark.parametrize("about, name", [
+    ("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n", "AMD EPYC 25.17 x86_64"),
+    ("processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n", "AMD EPYC 26.2 x86_64"),
+    ("processor\t: 0\nBogoMIPS\t: 50.00\nCPU part\t: 0xd0c\n", "x86_64")])
+def test_two_processors_of_one_name_are_told_apart(about, name, monkeypatch):
+    "They round differently: a row that was probed on one is not stale on the other, but of another processor."
+    monkeypatch.setattr(Path, "read_text", lambda self, *args, **kwargs: about)
+    monkeypatch.setattr(core.platform, "machine", lambda: "x86_64")
+    assert core.processor() == name
+
+
 def test_the_demo_records_the_device_that_it_trained_on(tmp_path, monkeypatch):
     def elsewhere(self, *args, real=Learner.fit, **kwargs):
         real(self, *args, **kwargs)
