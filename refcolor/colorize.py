@@ -244,8 +244,8 @@ def colorize(
     check_type(flat, (bool, np.bool_), "flat", "True or False")
     palette = None if palette is None else palette_from(palette)
     painted = _paint(sketch, reference, weights, hints, clean, extract)
-    colours, (lines, *_), _, paints, notes = painted
-    if flat or palette is not None or paints: result = _flats(*painted, palette).picture()
+    colours, (lines, *_), _, hints, notes = painted
+    if flat or palette is not None or _kinds(hints)[1]: result = _flats(*painted, palette).picture()
     else: result = ImageChops.multiply(colours, lines.convert("RGB"))
     result.info["notes"] = notes
     return result
@@ -261,8 +261,14 @@ def flat_colours(
     return _flats(*_paint(sketch, reference, weights, hints, clean, extract), palette)
 
 
-def _flats(colours, pictures: list, views: list, paints: dict, notes: list, palette) -> Flats:
-    (lines, *references), (here, *there) = pictures, views
+def _kinds(hints: dict) -> tuple:   # {i: hint}
+    "Those that look, and those that paint or leave."
+    return tuple({i: h for i, h in hints.items() if (len(h) == 3) == paint}
+                 for paint in (False, True))
+
+
+def _flats(colours, pictures: list, views: list, hints: dict, notes: list, palette) -> Flats:
+    (lines, *references), (here, *there), (looks, paints) = pictures, views, _kinds(hints)
     if palette is None:
         palette = palette_of_all([p.crop(view.shown) for p, view in zip(references, there)])
     flats = Flats.of(colours, lines, here, palette)._replace(notes=notes)
@@ -273,6 +279,11 @@ def _flats(colours, pictures: list, views: list, paints: dict, notes: list, pale
             notes.append(f"hints {met[region][0]} and {i} lie in one region; the later one counts")
             say(f"note: {notes[-1]}")
         met[region] = i, paint
+    for i, (x, y, *_) in looks.items():
+        if (region := flats.at(*pixel_at(x, y, *lines.size))[0]) in met:
+            notes.append(f"hints {i} and {met[region][0]} lie in one region; the one with a colour "
+                         "counts, or with none")
+            say(f"note: {notes[-1]}")
     flats, on_line = paint_regions(flats, [(*pixel_at(x, y, *lines.size), paint)
                                            for x, y, paint in paints.values()])
     for i in on_line:
@@ -282,7 +293,7 @@ def _flats(colours, pictures: list, views: list, paints: dict, notes: list, pale
 
 
 def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
-    "Colours of the page, lines and references, their views, {i: hint that paints}, and notes."
+    "Colours of the page, lines and references, their views, {i: hint}, and notes."
     for name, switch in (("clean", clean), ("extract", extract)):
         check_type(switch, (bool, np.bool_), name, "True or False")
     generator = default_weights() if weights is None else weights
@@ -290,9 +301,8 @@ def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
     check_generator(generator)
     references = list(reference) if isinstance(reference, (list, tuple)) else [reference]
     if not references: raise UserError("reference: none is given; name a picture, or several")
-    hints = list(parse_hints(hints, len(references)))
-    looks, paints = ({i: h for i, h in enumerate(hints, 1) if (len(h) == 3) == paint}
-                     for paint in (False, True))
+    hints = dict(enumerate(parse_hints(hints, len(references)), 1))
+    looks, _ = _kinds(hints)
     pictures = [lines_of(sketch, clean, extract), *(reference_of(r, clean) for r in references)]
     notes = [note for picture in pictures for note in notes_of(picture)]
     for note in notes: say(f"note: {note}")
@@ -310,7 +320,7 @@ def _paint(sketch, reference, weights, hints, clean, extract) -> tuple:
     if note := spill_note(colours, pictures[0], views[0], pictures[1:]):
         notes.append(f"{pictures[0].info['refcolor'][0]}: {note}")
         say(f"note: {notes[-1]}")
-    return colours, pictures, views, paints, notes
+    return colours, pictures, views, hints, notes
 
 
 def spill_note(colours: Image.Image, lines: Image.Image, view: View, references: list) -> str:

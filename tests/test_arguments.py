@@ -463,5 +463,45 @@ def test_demo_begins_anew_only_in_a_folder_of_its_own(place, capsys, monkeypatch
     monkeypatch.setattr(commands, "WAIT", 0)
     with commands.alone_in(Path("own")):                                     # another demo is at it: nothing of it goes
         assert "link is in use by another process" in refused(capsys, place, "demo", "--out", "link", "--steps", "2", at_once=False)
+    Path("own/mine.txt").touch()
+    capsys.readouterr()
     assert main("demo --out link --steps 2 --n 2".split()) == 0
-    assert Path("own/last/state.json").exists() and not Path("own/step-900").exists() and Path("link").is_symlink()
+    assert "note: no checkpoint last in link; beginning anew" in capsys.readouterr().err
+    assert Path("own/last/state.json").exists() and not Path("own/step-900").exists() and Path("link").is_symlink() and Path("own/mine.txt").exists()
+
+
+@pytest.mark.parametrize("config", ["// my app\n{}", "", '{"port": 1}', "[1]", '"preset"', "3"])
+@pytest.mark.parametrize("words", ["demo --steps 1", "train --preset TINY --batch 2 --steps 1", "train --preset TINY --batch 2 --steps 1 --resume"])
+def test_a_folder_whose_config_is_another_program_s_is_left_alone(words, config, place, capsys):
+    Path("project/src").mkdir(parents=True)
+    Path("project/src/main.c").touch(), Path("project/config.json").write_text(config)
+    assert "project holds a config.json that no run wrote: use another --out" in refused(capsys, place, *words.split(), "--out", "project", at_once=False)
+    assert Path("project/src/main.c").exists() and Path("project/config.json").read_text() == config
+
+
+def test_a_demo_goes_on_from_the_checkpoint_that_is_whole(tmp_path, capsys):
+    words = ["demo", "--n", "2", "--out", str(tmp_path / "run")]
+    for steps in ("1", "2"): assert main([*words, "--steps", steps]) == 0
+    (tmp_path / "run" / "mine.txt").touch()
+    with open(tmp_path / "run" / "step-2" / "generator.safetensors", "ab") as f: f.write(b"x")
+    capsys.readouterr()
+    assert main([*words, "--steps", "2"]) == 0
+    said = capsys.readouterr().err
+    assert "damaged" in said and f"; going on from {tmp_path}/run/step-1" in said and (tmp_path / "run" / "mine.txt").exists()
+    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_another_preset_is_said_before_its_pictures_are_drawn(tmp_path, capsys, monkeypatch):
+    words = ["train", "--batch", "2", "--steps", "1", "--out", str(tmp_path / "run")]
+    assert main([*words, "--preset", "TINY"]) == 0
+    def draws(*args, **kwargs): raise AssertionError("pictures were drawn first")
+    monkeypatch.setattr(commands, "open_dataset", draws)
+    capsys.readouterr()
+    assert main([*words, "--preset", "SMALL", "--resume"]) == 2 and "begun with name TINY, now SMALL" in capsys.readouterr().err
+
+
+def test_what_is_written_does_not_lie_below_what_is_written(place, capsys):
+    for words in ("--out y.ora/o.png --layers y.ora", "--out o.png --layers o.png/x.ora"):
+        said = refused(capsys, place, "colorize", "--sketch", "line.png", "--reference", "reference.png", *words.split(), at_once=False)
+        assert "what lies above it is to be a file, too" in said
+    assert not Path("y.ora").exists() and not Path("o.png").exists()

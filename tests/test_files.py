@@ -1669,6 +1669,16 @@ def test_fine_drawing_and_black_areas_are_no_hatching():
     assert not any("hatching" in n for n in notes(filled(5, 1), extract=True))
 
 
+def test_a_hint_that_looks_where_another_paints_is_said():
+    "In either order; the colour counts. In two regions nothing is said."
+    hair, shirt = (0, -.6, (0, .8)), (0, .8, (0, -.6))
+    def said(*hints): return [n for n in colorize(LINE, COLOUR, hints=hints).info["notes"] if "hint" in n]
+    for paint in ("#ff0000", None):
+        assert said(hair, (.05, -.62, paint)) == ["hints 1 and 2 lie in one region; the one with a colour counts, or with none"]
+        assert said((.05, -.62, paint), hair) == ["hints 2 and 1 lie in one region; the one with a colour counts, or with none"]
+        assert not said(shirt, (.05, -.62, paint))
+
+
 def box(x, y, w, h): return "rectangle", (x, y, x + w - 1, y + h - 1), "black"
 def ringed(side): return shapes((500, 500), ("ellipse", (100, 100, 399, 399), None, "black", 3), ("rectangle", (250 - side // 2,) * 2 + (250 + side // 2,) * 2, None, "black", 3))
 def captioned(high): return shapes((500, 500), ("rectangle", (100, 100, 299, 299), "tomato"), box(120, 320, 150, high), mode="RGB")
