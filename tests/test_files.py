@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageOps, features
 
 import refcolor
 from refcolor.app.cli import main
@@ -1029,6 +1029,50 @@ def test_a_png_file_names_its_primaries(chunks, matrix, curve, tmp_path):
         assert apart(read_picture(source), COLOUR).max() <= 3 and not notes_of(read_picture(source))
     wide.putalpha(Image.new("L", wide.size)), path.write_bytes(png(*chunks, image=wide))
     assert pixels(read_picture(path)).min() == 255
+
+
+def test_what_a_tiff_or_avif_file_says_of_its_colours(tmp_path):
+    "TIFF's own tags; AVIF's code points, unless a profile says more."
+    p3 = encoded_in(TO_P3, srgb_curve)
+    p3.save(tmp_path / "p3.tif", tiffinfo={318: (.3127, .329), 319: (.68, .32, .265, .69, .15, .06)})
+    assert apart(p3, COLOUR).max() > 9 and apart(read_picture(tmp_path / "p3.tif"), COLOUR).max() <= 3
+    p3.save(tmp_path / "of.tif", tiffinfo={319: (0., 0.)})                       # too few
+    assert not apart(read_picture(tmp_path / "of.tif"), p3).any()
+    if not features.check("avif"): return
+    for profile, most in ((None, 6), (WIDE, 255)):
+        p3.save(tmp_path / "p3.avif", quality=100, subsampling="4:4:4", icc_profile=profile)
+        data = (tmp_path / "p3.avif").read_bytes()
+        assert b"colrnclx" in data
+        at = data.index(b"colrnclx") + 8
+        for path, code in ((tmp_path / "named.avif", (12, 13)), (tmp_path / "hdr.avif", (9, 16))):
+            path.write_bytes(data[:at] + struct.pack(">HH", *code) + data[at + 4:])
+        named, hdr = read_picture(tmp_path / "named.avif"), read_picture(tmp_path / "hdr.avif")
+        assert apart(named, COLOUR).max() <= most and bool(notes_of(hdr)) == (profile is None) and not notes_of(named)
+        if profile: assert not apart(named, read_picture(tmp_path / "p3.avif")).any()
+
+
+@pytest.mark.parametrize("more, said", [((), ["picture: its colour profile is damaged; its colours are taken as sRGB's"]), ([P3_CHRM], []), ([cicp(12, 13, 0, 1)], [])])
+def test_a_damaged_profile_is_said_unless_something_else_names_the_colours(more, said):
+    image = COLOUR if not more else encoded_in(TO_P3, srgb_curve)
+    read = read_picture(png(*more, image=image, icc_profile=b"no profile at all"))
+    assert notes_of(read) == said and apart(read, COLOUR).max() <= 3
+
+
+def test_colours_are_named_by_a_png_file_whose_other_metadata_is_too_much(tmp_path):
+    "Pillow reads no text of more than a megabyte; broken names of colours cost no pixel."
+    text = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2 ** 21)))
+    read = read_picture(png(text, cicp(12, 13, 0, 1), image=encoded_in(TO_P3, srgb_curve)))
+    assert apart(read, COLOUR).max() <= 3 and len(notes_of(read)) == 1 and "or too much" in notes_of(read)[0]
+    assert not apart(read_picture(png(text, chunk(b"gAMA", b"a"), image=COLOUR)), COLOUR).any()
+
+
+@pytest.mark.parametrize("key", [(0x1234, 0xABCD, 0x8001), (0x1200, 0xAB00, 0x8000)])
+def test_what_is_clear_in_sixteen_bits_is_clear(key):
+    "A colour that stands for nothing."
+    rows = np.full((40, 40, 3), 0x1111, ">u2")
+    rows[:, :20] = key
+    read = pixels(read_picture(raw_png(16, 2, [row.tobytes() for row in rows], chunk(b"tRNS", struct.pack(">3H", *key)))))
+    assert (read[:, :20] == 255).all() and (read[:, 20:] == 0x11).all()
 
 
 @pytest.mark.parametrize("code, said", [((9, 16, 0, 1), ["high dynamic range (PQ)"]), ((2, 18, 0, 1), ["high dynamic range (HLG)"]), ((22, 13, 0, 1), ["cICP 22 13 0 1"]),

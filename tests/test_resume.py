@@ -26,7 +26,7 @@ from refcolor.data import pictures
 from refcolor.data.datasets import OPENERS, open_dataset, record_of
 from refcolor.data.pictures import Listing, PictureReader, Source
 from refcolor.engine import callbacks
-from refcolor.engine.checkpoints import read_checkpoint, resumes_from, save_checkpoint
+from refcolor.engine.checkpoints import checkpoints, read_checkpoint, resumes_from, save_checkpoint
 from refcolor.engine.features import VGG19_FILE
 from refcolor.train import Diverged, Learner
 from examples import write_example
@@ -515,3 +515,10 @@ def test_the_batches_of_a_run_are_the_same_wherever_they_are_made(tmp_path):
     batches, size = reopened(learner.batches)
     assert size < 5_000
     for a, b in zip(learner.batches[7], batches[7]): assert all(torch.equal(x, y) for x, y in zip(a, b) if x is not None)
+
+
+def test_a_copy_beside_the_checkpoints_is_nobody_s(begun, tmp_path):
+    out = shutil.copytree(begun, tmp_path / "run", symlinks=True)
+    newest = checkpoints(out)
+    for name in (f"{newest[-1].name}-backup", "step-", "step-x"): shutil.copytree(newest[-1], out / name)
+    assert checkpoints(out) == newest

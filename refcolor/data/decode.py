@@ -112,15 +112,30 @@ def _camera_s_space(image: Image.Image) -> tuple:   # as of `_space_of`
     except Exception: return None, ""      # what parsers raise on damaged EXIF has no common class
     if space == 2 or space in (65535, None) and rule[:3] == "R03":
         return (_ADOBE, (563 / 256, 1, 0, 0, 0)), ""
-    if space != 65535 or rule[:3] == "R98": return None, ""
+    if space == 1 or rule[:3] == "R98": return None, ""
+    with suppress(TypeError, ValueError, ZeroDivisionError):
+        white, primaries = (tuple(map(float, exif.get(tag, ()))) for tag in (318, 319))
+        if len(primaries) == 6: return (((white or _D65) + primaries), _CURVES[13]), ""
+    if space not in (65533, 65534, 65535): return None, ""
     return None, ("its colours are not sRGB's, and nothing in it says whose; they are taken as "
                   "sRGB, save it with its profile, or as sRGB")
 
 
 def _space_of(image: Image.Image) -> tuple:   # a profile, or (of _PRIMARIES, of _CURVES), or None
     "What the numbers of an image are, None: sRGB, or not known; and a note, perhaps \"\"."
+    profile = image.info.get("icc_profile")
+    try:
+        if profile: ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return _named_space(image, profile)
+    except (OSError, ImageCms.PyCMSError): space, said = _named_space(image, None)
+    if space or said: return space, said
+    return None, "its colour profile is damaged; its colours are taken as sRGB's"
+
+
+def _named_space(image: Image.Image, profile: bytes | None) -> tuple:   # as of `_space_of`
+    "The same, by its profile or by what else it says."
     info = image.info
-    profile, gamma, code = info.get("icc_profile"), info.get("gamma"), info.get("cicp", b"\2\2\0\1")
+    gamma, code = info.get("gamma"), info.get("cicp", b"\2\2\0\1")
     known = _PRIMARIES.get(code[0]), _CURVES.get(code[1])
     if all(known) and code[2:] == b"\0\1" and image.mode not in ("CMYK", "LAB"):
         return None if code[:2] == b"\1\x0d" else known, ""
@@ -263,14 +278,17 @@ class Notes:
         if n <= 20 or n % 100 == 0: say_once(f"data: note, {n} so far: {note}")
 
 
-def _pixels_alone(data: bytes) -> bytes:
+_NAMES = b"cICP", b"gAMA", b"cHRM", b"sRGB", b"iCCP"     # chunks of a PNG that name colours
+
+
+def _pixels_alone(data: bytes, named: tuple = ()) -> bytes:   # chunks to keep
     "A PNG file without what its pixels do not need; nothing of another file."
     signature, at = b"\x89PNG\r\n\x1a\n", 8
     if not data.startswith(signature): return b""
     kept = [signature]
     while at + 12 <= len(data):
         end, kind = at + 12 + struct.unpack(">I", data[at:at + 4])[0], data[at + 4:at + 8]
-        if kind[:1].isupper() or kind == b"tRNS": kept.append(data[at:end])
+        if kind[:1].isupper() or kind in (b"tRNS", *named): kept.append(data[at:end])
         at = end
     return b"".join(kept)
 
@@ -293,14 +311,25 @@ def _look_through(file: BinaryIO) -> dict:   # a PNG file; {"cicp": four bytes},
     return found
 
 
+def _avif_colours(image: Image.Image) -> dict:   # as of `_look_through`
+    "What an AVIF file without a profile says of its colours."
+    image.fp.seek(0)
+    _, box, rest = image.fp.read(2 ** 16).partition(b"colrnclx")
+    if not box or len(rest) < 4 or image.info.get("icc_profile"): return {}
+    return {"cicp": bytes((rest[1], rest[3], 0, 1))}       # it is decoded to RGB, full range
+
+
 def _seen(image: Image.Image, see, enough: tuple, subject: str) -> Image.Image:
     "What `see` makes of an open image, with notes."
     start = image.tell()
     if image.format == "PNG" and getattr(image, "fp", None): image.info |= _look_through(image.fp)
+    if image.format == "AVIF" and getattr(image, "fp", None): image.info |= _avif_colours(image)
     if image.format == "TIFF": image.filename = ""    # Pillow would map turned ones as if upright
     try: pages, said = _pages(image)
     except Exception: pages, said = [start], ""                         # other pages are damaged
     depth = image.tile[0].args if image.format == "PNG" and image.tile else ""
+    if depth == "RGB;16B" and "transparency" in image.info:       # nor does it narrow the clear one
+        image.info["transparency"] = tuple(v >> 8 for v in image.info["transparency"])
     if depth in ("L;2", "L;4") and "transparency" in image.info:  # Pillow widens the pixels alone
         image.info["transparency"] *= 255 // (2 ** int(depth[2]) - 1)
     def look(page):
@@ -369,8 +398,10 @@ def _read(source, role: str, see, enough: tuple = (), name: str | None = None) -
             except Exception:
                 if not opened: data = Path(source).read_bytes() if path else file.getvalue()
                 if not (alone := _pixels_alone(data)): raise
-                picture = look(io.BytesIO(alone), FORMATS)
-                add_note(picture, "its metadata is damaged; the pixels are taken as they are")
+                try: picture = look(io.BytesIO(_pixels_alone(data, _NAMES)), FORMATS)
+                except Exception: picture = look(io.BytesIO(alone), FORMATS)
+                add_note(picture, "its metadata is damaged, or too much; the pixels are taken as they "
+                         "are")
                 return picture
     except UserError as e: raise UserError(f"{role}: {name or 'it'} {e}") from None
     except Exception as e:        # what decoders raise on damaged files has no common class

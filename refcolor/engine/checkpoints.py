@@ -102,7 +102,8 @@ def checkpoints(
     out: Path,   # folder of a run
 ) -> list:       # of paths, oldest first
     "The checkpoints in a run's folder."
-    return sorted(Path(out).glob("step-*"), key=lambda p: int(p.name[5:]))
+    found = (p for p in Path(out).glob("step-*") if p.name[5:].isdecimal())     # no backups
+    return sorted(found, key=lambda p: int(p.name[5:]))
 
 # %% ../../nbs/engine/checkpoints.ipynb #605217b1
 def save_checkpoint(
